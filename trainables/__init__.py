@@ -1,0 +1,1 @@
+"""How one GAN is fine-tuned. Nothing here but ``worker.py`` knows Ray: `trainables.gan.GanTrainer` works in a notebook."""

