@@ -12,9 +12,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def torchvision_backbone(
-    name: str, layers: tuple[Layer, ...], stages: Callable[[nn.Module], list[nn.Module]]
-) -> BackboneInfo:
+def torchvision_backbone(name: str, layers: tuple[Layer, ...], stages: Callable[[nn.Module], list[nn.Module]]) -> BackboneInfo:
     """A torchvision classification network; ``stages`` cuts it at ``layers``."""
 
     def build() -> nn.Module:
@@ -65,7 +63,7 @@ def _out_of_place(stage: nn.Module) -> nn.Module:
     """In-place activations would overwrite the previous stage's output, which a loss may still need."""
     for module in stage.modules():
         if hasattr(module, "inplace"):
-            module.inplace = False
+            module.inplace = False  # type: ignore[assignment]
     return stage
 
 

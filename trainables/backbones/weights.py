@@ -124,9 +124,7 @@ def _load_by_name_or_order(network: nn.Module, state: dict[str, Tensor], origin:
     own = network.state_dict()
     if state.keys() != own.keys():
         if [t.shape for t in state.values()] != [t.shape for t in own.values()]:
-            raise ValueError(
-                f"{origin} does not hold the tensors of {type(network).__name__} (names and shapes differ)"
-            )
+            raise ValueError(f"{origin} does not hold the tensors of {type(network).__name__} (names and shapes differ)")
         state = dict(zip(own, state.values(), strict=True))
     network.load_state_dict(state, strict=True)
 

@@ -1,0 +1,64 @@
+"""DiffAugment (Zhao et al. 2020): differentiable augmentation of what D sees, real and fake alike.
+
+Parameters are drawn for the global batch from a keyed generator, so neither workers nor restarts change them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainables.registry import Registry
+
+Policy = Callable[[Tensor, Tensor], Tensor]
+_UNIFORMS = 4  # random numbers per sample and policy, the most that any policy uses
+
+
+def _color(x: Tensor, u: Tensor) -> Tensor:
+    """Brightness ±0.5, saturation ×[0, 2), contrast ×[0.5, 1.5), each drawn per sample."""
+    brightness, saturation, contrast = (u[:, i].view(-1, 1, 1, 1) for i in range(3))
+    x = x + (brightness - 0.5)
+    grey = x.mean(dim=1, keepdim=True)
+    x = (x - grey) * (saturation * 2) + grey
+    mean = x.mean(dim=(1, 2, 3), keepdim=True)
+    return (x - mean) * (contrast + 0.5) + mean
+
+
+def _translation(x: Tensor, u: Tensor) -> Tensor:
+    """Shifts by up to an eighth of the side; what comes in from outside is 0."""
+    n, _, height, width = x.shape
+    reach_y, reach_x = round(height / 8), round(width / 8)
+    dy = (u[:, 0] * (2 * reach_y + 1)).long() - reach_y
+    dx = (u[:, 1] * (2 * reach_x + 1)).long() - reach_x
+    rows = (torch.arange(height, device=x.device) + dy[:, None] + 1).clamp(0, height + 1)
+    columns = (torch.arange(width, device=x.device) + dx[:, None] + 1).clamp(0, width + 1)
+    padded = F.pad(x, (1, 1, 1, 1)).permute(0, 2, 3, 1)
+    samples = torch.arange(n, device=x.device)[:, None, None]
+    return padded[samples, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _cutout(x: Tensor, u: Tensor) -> Tensor:
+    """Sets a square of half the side, anywhere including over the border, to 0."""
+    height, width = x.shape[-2:]
+    cy, cx = (u[:, 0] * (height + 1)).long(), (u[:, 1] * (width + 1)).long()
+    hidden_y = (torch.arange(height, device=x.device) - cy[:, None]).abs() * 4 < height
+    hidden_x = (torch.arange(width, device=x.device) - cx[:, None]).abs() * 4 < width
+    return x * ~(hidden_y[:, None, :, None] & hidden_x[:, None, None, :])
+
+
+POLICIES: Registry[Policy] = Registry("augmentation", {"color": _color, "translation": _translation, "cutout": _cutout})
+
+
+def augmentation_numbers(count: int, policies: Sequence[str], generator: torch.Generator) -> Tensor:
+    """The random numbers for ``count`` samples, uniform in [0, 1), [count, len(policies), 4]."""
+    return torch.rand(count, len(policies), _UNIFORMS, generator=generator)
+
+
+def diff_augment(images: Tensor, policies: Sequence[str], numbers: Tensor) -> Tensor:
+    """Applies ``policies`` in order to [N, C, H, W] images in [-1, 1]; ``numbers`` as from `augmentation_numbers`."""
+    for index, policy in enumerate(policies):
+        images = POLICIES[policy](images, numbers[:, index].to(images.device))
+    return images

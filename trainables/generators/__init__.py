@@ -1,0 +1,10 @@
+"""Generators by name. A new one is a file and one line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainables.generators.compact import CompactGenerator
+from trainables.registry import Registry
+
+GENERATORS: Registry[Any] = Registry("generator", {"compact": CompactGenerator})

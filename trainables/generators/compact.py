@@ -1,0 +1,83 @@
+"""A compact noise generator: latent → style → upsampling residual blocks modulated by the style.
+
+Like StyleGAN2's (Karras et al. 2020) it feeds the latent to every layer, and like FastGAN (Liu et al. 2021) it is small enough
+for few images. Normalisation is per pixel over channels (Karras et al. 2018), so no sample depends on another in its batch.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from trainables.registry import Options
+
+
+class CompactOptions(Options):
+    """Options of `CompactGenerator`."""
+
+    name: Literal["compact"] = "compact"
+    z_dim: int = Field(128, ge=1)
+    """Length of the latent vector."""
+    channels: int = Field(32, ge=1)
+    """Channels at the output resolution; doubled at each halving."""
+    max_channels: int = Field(192, ge=1)
+    """Upper limit of that doubling."""
+
+
+class CompactGenerator(nn.Module):
+    """[N, z_dim] standard normal latents → [N, image_channels, resolution, resolution] images in [-1, 1]."""
+
+    Options = CompactOptions
+
+    def __init__(self, options: CompactOptions, resolution: int, image_channels: int = 3) -> None:
+        super().__init__()
+        blocks = (resolution // 4).bit_length() - 1
+        if resolution != 4 << blocks or blocks < 1:
+            raise ValueError(f"resolution must be a power of two >= 8 for the compact generator, but got {resolution}")
+        widths = [min(options.max_channels, options.channels << (blocks - i)) for i in range(blocks + 1)]
+        self.z_dim = options.z_dim
+        self.style = nn.Sequential(nn.Linear(options.z_dim, options.z_dim), nn.LeakyReLU(0.2))
+        self.stem = nn.Linear(options.z_dim, widths[0] * 16)
+        self.blocks = nn.ModuleList(_UpBlock(before, after, options.z_dim) for before, after in pairwise(widths))
+        self.to_image = nn.Conv2d(widths[-1], image_channels, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        assert z.ndim == 2
+        assert z.shape[1] == self.z_dim
+        z = _pixel_norm(z)
+        style = self.style(z)
+        x = self.stem(z).view(len(z), -1, 4, 4)
+        for block in self.blocks:
+            x = block(x, style)
+        return torch.tanh(self.to_image(F.leaky_relu(_pixel_norm(x), 0.2)))
+
+
+class _UpBlock(nn.Module):
+    """Doubles the resolution: a residual of two modulated convolutions beside a 1x1 shortcut."""
+
+    def __init__(self, before: int, after: int, style_dim: int) -> None:
+        super().__init__()
+        self.modulation = nn.Linear(style_dim, 2 * (before + after))
+        nn.init.normal_(self.modulation.weight, std=0.05)
+        nn.init.zeros_(self.modulation.bias)
+        self.conv1 = nn.Conv2d(before, after, 3, padding=1)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1)
+        self.shortcut = nn.Conv2d(before, after, 1, bias=False)
+        self.widths = (before, before, after, after)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        gain1, bias1, gain2, bias2 = self.modulation(style)[:, :, None, None].split(self.widths, dim=1)
+        y = F.leaky_relu(_pixel_norm(x) * (1 + gain1) + bias1, 0.2)
+        y = self.conv1(F.interpolate(y, scale_factor=2.0, mode="nearest"))
+        y = F.leaky_relu(_pixel_norm(y) * (1 + gain2) + bias2, 0.2)
+        # A 1x1 convolution commutes with nearest upsampling and is four times cheaper before it.
+        return self.conv2(y) + F.interpolate(self.shortcut(x), scale_factor=2.0, mode="nearest")
+
+
+def _pixel_norm(x: Tensor) -> Tensor:
+    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
