@@ -1,0 +1,142 @@
+"""Bytes of any ordinary picture file → an RGB square.
+
+Centre crop, antialiased Lanczos resize (as StyleGAN's dataset tool), alpha laid on a background after the resize on
+premultiplied values, EXIF orientation applied, the first frame of an animation. Embedded colour profiles are ignored, as by
+torchvision's ``ImageFolder``.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageColor, UnidentifiedImageError
+
+MAX_PIXELS = 100_000_000
+"""Pictures that need more pixels than this in memory are refused: 100 Mpx are 0.8 GB while RGBA is resized."""
+_HUGE_PIXELS = 16_000_000
+
+# Only formats that are pixels: Pillow would also run Ghostscript for EPS, and open formats without bounds.
+_FORMATS = ["PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "JPEG2000", "TGA", "PPM", "ICO"]
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION_TAG = 0x0112
+
+_one_huge_picture = threading.Lock()
+_own_limits = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded picture: ``pixels`` uint8 [3, R, R], and what the file was: (width, height), Pillow's mode and format."""
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+    mode: str
+    format: str
+
+
+@contextmanager
+def our_limits() -> Iterator[None]:
+    """Puts this module's bound on pixels in place of Pillow's, and silences its warnings, which name no file.
+
+    Both are settings of the process: enter it once around many `decode` calls, in the thread that waits for them.
+    """
+    with _own_limits, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def decode(data: bytes, resolution: int, background: str) -> Decoded:
+    """Decodes one picture file to uint8 [3, resolution, resolution]; inside `our_limits`, in any thread.
+
+    Raises:
+        ValueError: it cannot be decoded; the message is a reason fit to stand beside the file's name.
+    """
+    if not data:
+        raise ValueError("the file is empty")
+    if data.startswith(b"version https://git-lfs"):
+        raise ValueError("a Git LFS pointer, not the picture itself (run `git lfs pull`)")
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            return _decode(image, resolution, background)
+    except UnidentifiedImageError:
+        raise ValueError("not a picture in a format that is read") from None
+    # Pillow's plugins let many kinds escape from damaged files: SyntaxError, struct.error, EOFError, KeyError, …
+    except (OSError, ValueError, SyntaxError, struct.error, ArithmeticError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{error or type(error).__name__}") from error
+    except (MemoryError, EOFError) as error:
+        raise ValueError(f"decoding it failed: {type(error).__name__} {error}".rstrip()) from error
+
+
+def _decode(image: Image.Image, resolution: int, background: str) -> Decoded:
+    size, mode, kind = image.size, image.mode, image.format or "?"
+    if kind in ("JPEG", "MPO"):
+        # Libjpeg decodes at 1/2, 1/4 or 1/8 size: faster, and bounded in memory. The last halving is left to Lanczos.
+        image.draft(None, (2 * resolution, 2 * resolution))
+    # A progressive JPEG keeps the coefficients of the whole picture whatever size it is decoded at.
+    width, height = size if image.info.get("progressive") else image.size
+    if width * height > MAX_PIXELS:
+        mpx = size[0] * size[1] / 1e6
+        raise ValueError(f"{size[0]} x {size[1]} = {mpx:.0f} Mpx; at most {MAX_PIXELS / 1e6:.0f} Mpx are decoded: shrink it")
+    with _one_huge_picture if width * height > _HUGE_PIXELS else nullcontext():
+        image.load()
+        square = _to_colour(_centre(image)).resize((resolution, resolution), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    if square.mode == "RGBA":
+        canvas = Image.new("RGBA", square.size, ImageColor.getrgb(background))
+        square = Image.alpha_composite(canvas, square).convert("RGB")
+    # After the resize, where it is cheap: crop and resize are the same along both axes.
+    if (turn := _UPRIGHT.get(_orientation(image))) is not None:
+        square = square.transpose(turn)
+    return Decoded(np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1)), size, mode, kind)
+
+
+def _centre(image: Image.Image) -> Image.Image:
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image if image.width == image.height else image.crop((left, top, left + side, top + side))
+
+
+def _to_colour(image: Image.Image) -> Image.Image:
+    """Any mode → RGB, or RGBA where the picture has transparency."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = Image.fromarray(_to_8_bit(np.asarray(image)))
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _to_8_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Deep grayscale → 8 bits. Integers are 16-bit, floats are in [0, 1] or in [0, 255]; anything else has no known white."""
+    x = values.astype(np.float32)
+    low, high = float(x.min()), float(x.max())
+    is_float = values.dtype.kind == "f"
+    white = (1.0 if high <= 1.0 else 255.0) if is_float else 65535.0
+    if not (low >= 0.0 and high <= white):
+        raise ValueError(f"values from {low:g} to {high:g} in mode {'F' if is_float else 'I'}: it is unknown which one is white")
+    return np.rint(x * (255.0 / white)).astype(np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # damaged EXIF, of which Pillow raises many kinds: the pixels are good, so the picture is
+        return 1

@@ -1,0 +1,192 @@
+"""The packed cache: all pictures as one uint8 array on disk, built once and shared by every trial and worker of a machine.
+
+Two kinds of files lie in the cache folder. ``pictures-<content>.npy`` is the array, named by the hash of its pixels.
+``index-<source>.json`` says which array a set of source files and options gave; it is named by their paths, sizes and
+modification times, so that a second start neither reads nor decodes a picture. Both are written to a temporary name and
+renamed; a lock for each index lets one process build while the others wait.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import PIL
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from trainables.data.files import SourceFile
+from trainables.data.formats import DataFormat, find_format
+from trainables.data.options import BadFiles, DataError, DataOptions, describe_bad_files
+from trainables.data.reading import decode_all
+
+# Part of every key: raise it when the same files and options come to give other pixels.
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Index:
+    """What the cache knows of a packed array: its content hash, and the names behind its rows."""
+
+    content_hash: str
+    resolution: int
+    names: tuple[str, ...]
+    skipped: BadFiles
+
+
+def load_packed(options: DataOptions, cache_dir: Path) -> tuple[Index, NDArray[np.uint8]]:
+    """The index and the memory-mapped array uint8 [N, 3, R, R] for ``options``, from the cache or built now.
+
+    Raises:
+        DataError: the pictures are missing or cannot be used.
+        OSError: ``cache_dir`` cannot be written.
+    """
+    data_format, files = find_format(options.path)
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    path = cache_dir / f"index-{_source_key(files, options)[:32]}.json"
+    packed = _read(path)
+    if packed is None:
+        # The lock's file stays: removing it would let a waiting and a new process hold it both.
+        with FileLock(path.with_suffix(".lock")):
+            packed = _read(path)
+            if packed is None:
+                _write(path, _build(data_format, files, options, cache_dir))
+                packed = _read(path)
+    if packed is None:
+        raise OSError(f"the packed pictures written to {cache_dir} cannot be read back")
+    if options.on_bad_image == "fail":
+        refuse_bad_files(options, packed[0].skipped)
+    return packed
+
+
+def refuse_bad_files(options: DataOptions, bad_files: BadFiles) -> None:
+    """Raises `DataError` naming ``bad_files``, where there are any."""
+    if bad_files:
+        raise DataError(
+            f"{len(bad_files)} of the pictures in {options.path!r} cannot be used "
+            f"(`on_bad_image: skip` goes on without them):\n{describe_bad_files(bad_files)}",
+            bad_files,
+        )
+
+
+def refuse_none_left(options: DataOptions, bad_files: BadFiles) -> None:
+    """Raises `DataError` that says why no picture is left."""
+    if bad_files:
+        message = f"none of the {len(bad_files)} pictures in {options.path!r} can be decoded:\n{describe_bad_files(bad_files)}"
+        raise DataError(message, bad_files)
+    chosen = "" if options.include is None else f" that `include: {options.include}` matches"
+    raise DataError(f"data path {options.path!r} holds no pictures{chosen}")
+
+
+def _source_key(files: list[SourceFile], options: DataOptions) -> str:
+    # Neither `mirror` nor `on_bad_image` changes the array. Pillow's version does: decoders differ in the last bit.
+    what = options.model_dump(include={"resolution", "background", "include", "column"})
+    stamp = [[file.name, file.size, file.mtime_ns] for file in files]
+    text = json.dumps([_VERSION, PIL.__version__, options.path, what, stamp], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _build(data_format: DataFormat, files: list[SourceFile], options: DataOptions, cache_dir: Path) -> Index:
+    names: list[str] = []
+    skipped: list[tuple[str, str]] = []
+    digest = hashlib.sha256(f"uint8 rgb {options.resolution}".encode())
+    with _replacing(cache_dir) as stream:
+        header = _write_header(stream.file, 0, options.resolution)
+        for name, picture in decode_all(data_format, files, options):
+            if isinstance(picture, str):
+                skipped.append((name, picture))
+                continue
+            names.append(name)
+            rows = picture.pixels.tobytes()
+            digest.update(rows)
+            # Once one picture has refused the load, the rest are decoded only to name every bad one.
+            if not (skipped and options.on_bad_image == "fail"):
+                stream.file.write(rows)
+        if skipped and options.on_bad_image == "fail":
+            refuse_bad_files(options, tuple(skipped))
+        if not names:
+            refuse_none_left(options, tuple(skipped))
+        stream.file.seek(0)
+        if _write_header(stream.file, len(names), options.resolution) != header:
+            raise AssertionError("numpy no longer leaves room for the row count in the header")
+        index = Index(digest.hexdigest(), options.resolution, tuple(names), tuple(skipped))
+        stream.target = cache_dir / _array_name(index)
+    return index
+
+
+def _write(path: Path, index: Index) -> None:
+    with _replacing(path.parent) as stream:
+        stream.file.write(json.dumps(asdict(index)).encode())
+        stream.target = path
+
+
+def _array_name(index: Index) -> str:
+    return f"pictures-{index.content_hash[:32]}.npy"
+
+
+def _write_header(file: IO[bytes], count: int, resolution: int) -> int:
+    """Writes the .npy header and gives its length, which numpy keeps the same while the first axis grows."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, 3, resolution, resolution)}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.tell()
+
+
+def _read(path: Path) -> tuple[Index, NDArray[np.uint8]] | None:
+    """The index at ``path`` and its array; None where there is none, or (with a warning) where they are damaged."""
+    if not path.is_file():
+        return None
+    try:
+        index = _parse_index(json.loads(path.read_text()))
+        # Copy on write: pages are shared between processes, and torch does not warn of a read-only array.
+        array = np.load(path.parent / _array_name(index), mmap_mode="c", allow_pickle=False)
+        expected = (len(index.names), 3, index.resolution, index.resolution)
+        if array.dtype != np.uint8 or array.shape != expected or not array.flags.c_contiguous:
+            raise ValueError(f"the array is {array.dtype} {array.shape}, not uint8 {expected}")
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        warnings.warn(f"the picture cache {path} is damaged and built again: {error}", RuntimeWarning, stacklevel=3)
+        return None
+    return index, array
+
+
+def _parse_index(fields: Any) -> Index:
+    return Index(
+        content_hash=str(fields["content_hash"]),
+        resolution=int(fields["resolution"]),
+        names=tuple(str(name) for name in fields["names"]),
+        skipped=tuple((str(name), str(reason)) for name, reason in fields["skipped"]),
+    )
+
+
+@dataclass
+class _Replacing:
+    file: IO[bytes]
+    target: Path | None = None
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[_Replacing]:
+    """A temporary file that becomes ``target`` when the block ends well, at once and whole; else it is removed."""
+    descriptor, temporary = tempfile.mkstemp(prefix=".writing-", dir=folder)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            stream = _Replacing(file)
+            yield stream
+            file.flush()
+            os.fsync(file.fileno())
+        if stream.target is None:
+            raise AssertionError("no target was set")
+        # mkstemp's files are private, and a cache on shared storage is read by other users' processes.
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, stream.target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,52 @@
+"""Files → decoded pictures, in order, by a pool of threads (Pillow decodes and resizes without the interpreter's lock)."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from fnmatch import fnmatchcase
+
+from trainables.data.decode import Decoded, decode, our_limits
+from trainables.data.files import SourceFile
+from trainables.data.formats import DataFormat, Picture
+from trainables.data.options import DataOptions
+
+# Pictures in flight for each thread: enough to keep it busy, few enough to bound memory.
+_AHEAD = 4
+
+
+def decode_all(data_format: DataFormat, files: list[SourceFile], options: DataOptions) -> Iterator[tuple[str, Decoded | str]]:
+    """(name, decoded picture or the reason why there is none) for every wanted picture, in the format's order."""
+    threads = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    pictures = data_format.pictures(files, lambda name: included(name, options.include), options.column)
+    running: deque[tuple[str, Future[Decoded | str]]] = deque()
+    with our_limits(), ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        for picture in pictures:
+            running.append((picture.name, pool.submit(_decode_one, picture, options)))
+            if len(running) > _AHEAD * threads:
+                name, done = running.popleft()
+                yield name, done.result()
+        for name, done in running:
+            yield name, done.result()
+
+
+def included(name: str, patterns: str | None) -> bool:
+    """Whether ``name`` matches one of the glob patterns joined by ``|``, as a whole or by its last part."""
+    if patterns is None:
+        return True
+    last = name.rsplit("/", 1)[-1]
+    return any(fnmatchcase(name, pattern) or fnmatchcase(last, pattern) for pattern in patterns.split("|"))
+
+
+def _decode_one(picture: Picture, options: DataOptions) -> Decoded | str:
+    try:
+        data = picture.read()
+    except Exception as error:  # whatever a file system, archive or codec raises is this one picture's problem
+        reason = error.strerror if isinstance(error, OSError) else None
+        return f"cannot be read: {reason or error or type(error).__name__}"
+    try:
+        return decode(data, options.resolution, options.background)
+    except ValueError as error:
+        return str(error)
