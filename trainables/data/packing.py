@@ -63,28 +63,23 @@ def load_packed(options: DataOptions, cache_dir: Path) -> tuple[Index, NDArray[n
                 packed = _read(path)
     if packed is None:
         raise OSError(f"the packed pictures written to {cache_dir} cannot be read back")
-    if options.on_bad_image == "fail":
-        refuse_bad_files(options, packed[0].skipped)
+    refuse_unusable(options, len(packed[0].names), packed[0].skipped)
     return packed
 
 
-def refuse_bad_files(options: DataOptions, bad_files: BadFiles) -> None:
-    """Raises `DataError` naming ``bad_files``, where there are any."""
-    if bad_files:
+def refuse_unusable(options: DataOptions, count: int, bad_files: BadFiles) -> None:
+    """Raises `DataError` where ``count`` good pictures and these ``bad_files`` are not what ``options`` accepts."""
+    where = f"data path {options.path!r}"
+    listed = f":\n{describe_bad_files(bad_files)}"
+    if count == 0 and bad_files:
+        raise DataError(f"{where}: none of the {len(bad_files)} pictures can be used{listed}", bad_files)
+    if count == 0:
+        raise DataError(f"{where} holds no pictures" + (f" that match `include: {options.include}`" if options.include else ""))
+    if bad_files and options.on_bad_image == "fail":
+        remedy = "mend or remove them, or set `on_bad_image: skip` to go on without them"
         raise DataError(
-            f"{len(bad_files)} of the pictures in {options.path!r} cannot be used "
-            f"(`on_bad_image: skip` goes on without them):\n{describe_bad_files(bad_files)}",
-            bad_files,
+            f"{where}: {len(bad_files)} of {count + len(bad_files)} pictures cannot be used; {remedy}{listed}", bad_files
         )
-
-
-def refuse_none_left(options: DataOptions, bad_files: BadFiles) -> None:
-    """Raises `DataError` that says why no picture is left."""
-    if bad_files:
-        message = f"none of the {len(bad_files)} pictures in {options.path!r} can be decoded:\n{describe_bad_files(bad_files)}"
-        raise DataError(message, bad_files)
-    chosen = "" if options.include is None else f" that `include: {options.include}` matches"
-    raise DataError(f"data path {options.path!r} holds no pictures{chosen}")
 
 
 def _source_key(files: list[SourceFile], options: DataOptions) -> str:
@@ -111,10 +106,7 @@ def _build(data_format: DataFormat, files: list[SourceFile], options: DataOption
             # Once one picture has refused the load, the rest are decoded only to name every bad one.
             if not (skipped and options.on_bad_image == "fail"):
                 stream.file.write(rows)
-        if skipped and options.on_bad_image == "fail":
-            refuse_bad_files(options, tuple(skipped))
-        if not names:
-            refuse_none_left(options, tuple(skipped))
+        refuse_unusable(options, len(names), tuple(skipped))
         stream.file.seek(0)
         if _write_header(stream.file, len(names), options.resolution) != header:
             raise AssertionError("numpy no longer leaves room for the row count in the header")
