@@ -1,0 +1,9 @@
+"""How good generated images are: features → statistics → values, and the `Evaluator` that trials use."""
+
+from __future__ import annotations
+
+from trainables.metrics.evaluator import Evaluator
+from trainables.metrics.kinds import KINDS, Kind
+from trainables.metrics.names import MetricName, parse_metric, require_same
+
+__all__ = ["KINDS", "Evaluator", "Kind", "MetricName", "parse_metric", "require_same"]

@@ -1,0 +1,94 @@
+"""Statistics of real images on disk, built once and checked before they are believed.
+
+A file's name is the digest of everything its content depends on; the file repeats that description, and a digest of its own
+tensors. It is written to a temporary name and renamed, so that a reader sees all of it or none. What is truncated, damaged or of
+another origin is reported by a warning and built again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from trainables.metrics.statistics import Statistics
+
+CODE_VERSION = 1  # raise it whenever the features or statistics of the same images come out differently
+
+
+class StatisticsCache:
+    """Files ``<folder>/<digest of description>.safetensors``.
+
+    Args:
+        folder: made when missing; may be shared by any number of processes and, where the disk supports locks, machines.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, description: dict[str, str | int]) -> Path:
+        text = _canonical(description)
+        return self.folder / f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.safetensors"
+
+    @contextmanager
+    def lock(self, description: dict[str, str | int]) -> Iterator[None]:
+        """Held by one process at a time for the same description; freed by the system when a process dies."""
+        with FileLock(self.path(description).with_suffix(".lock")):
+            yield
+
+    def read(self, description: dict[str, str | int]) -> Statistics | None:
+        """What was stored under ``description``; None, with a warning, where the file is not what it should be."""
+        path = self.path(description)
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            if metadata.get("description") != _canonical(description):
+                raise ValueError("it describes something else")
+            if metadata.get("digest") != _digest(tensors):
+                raise ValueError("its digest does not match its content")
+            return Statistics(
+                count=int(tensors["count"]), mean=tensors["mean"], scatter=tensors.get("scatter"), rows=tensors["rows"]
+            )
+        except Exception as error:  # whatever is wrong with a cache file, the answer is the same: build it again
+            warnings.warn(f"cached statistics {path} cannot be used and are built again: {error}", stacklevel=2)
+            return None
+
+    def write(self, description: dict[str, str | int], statistics: Statistics) -> None:
+        tensors = {"count": torch.tensor(statistics.count), "mean": statistics.mean, "rows": statistics.rows}
+        if statistics.scatter is not None:
+            tensors["scatter"] = statistics.scatter
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        path = self.path(description)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        try:
+            save_file(tensors, partial, metadata={"description": _canonical(description), "digest": _digest(tensors)})
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _canonical(description: dict[str, str | int]) -> str:
+    return json.dumps(description, sort_keys=True)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
