@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,15 +67,17 @@ def check_data(options: DataOptions) -> DataReport:
     kinds: Counter[str] = Counter()
     thumbnails: list[np.ndarray] = []
     bad_files: list[tuple[str, str]] = []
-    for name, picture in decode_all(*find_format(options.path), options):
-        if isinstance(picture, str):
-            bad_files.append((name, picture))
-            continue
-        names.append(name)
-        sizes.append(picture.size)
-        modes[picture.mode] += 1
-        kinds[picture.format] += 1
-        thumbnails.append(thumbnail(picture.pixels))
+    with closing(decode_all(*find_format(options.path), options)) as pictures:
+        for name, picture in pictures:
+            if isinstance(picture, str):
+                bad_files.append((name, picture))
+                continue
+            names.append(name)
+            sizes.append(picture.size)
+            modes[picture.mode] += 1
+            kinds[picture.format] += 1
+            thumbnails.append(thumbnail(picture.pixels))
+    groups = near_duplicates(np.stack(thumbnails)) if thumbnails else []
     return DataReport(
         count=len(names),
         smallest=min(sizes, key=np.prod, default=(0, 0)),
@@ -83,9 +86,7 @@ def check_data(options: DataOptions) -> DataReport:
         modes=dict(modes.most_common()),
         formats=dict(kinds.most_common()),
         bad_files=tuple(bad_files),
-        near_duplicates=tuple(tuple(names[row] for row in rows) for rows in near_duplicates(np.stack(thumbnails)))
-        if thumbnails
-        else (),
+        near_duplicates=tuple(tuple(names[row] for row in group) for group in groups),
         problem=_problem(options, len(names), tuple(bad_files)),
     )
 

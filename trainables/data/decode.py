@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, UnidentifiedImageError
 
 MAX_PIXELS = 100_000_000
-"""Pictures that need more pixels than this in memory are refused: 100 Mpx are 0.8 GB while RGBA is resized."""
+"""Pictures that need more pixels than this in memory are refused: 100 Mpx of RGBA take about 1 GB while they are resized."""
 _HUGE_PIXELS = 16_000_000
 
 # Only formats that are pixels: Pillow would also run Ghostscript for EPS, and open formats without bounds.
-_FORMATS = ["PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "JPEG2000", "TGA", "PPM", "ICO"]
+_FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "JPEG2000", "TGA", "PPM", "ICO"]
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -81,7 +81,7 @@ def decode(data: bytes, resolution: int, background: str) -> Decoded:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             return _decode(image, resolution, background)
     except UnidentifiedImageError:
-        raise ValueError("not a picture in a format that is read") from None
+        raise ValueError("not a picture in a format that is read, or its first bytes are damaged") from None
     # Pillow's plugins let many kinds escape from damaged files: SyntaxError, struct.error, EOFError, KeyError, …
     except (OSError, ValueError, SyntaxError, struct.error, ArithmeticError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{error or type(error).__name__}") from error

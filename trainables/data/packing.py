@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -31,6 +33,11 @@ from trainables.data.reading import decode_all
 
 # Part of every key: raise it when the same files and options come to give other pixels.
 _VERSION = 1
+
+_TEMPORARY = ".writing-"
+_ABANDONED_S = 24 * 3600.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,21 +98,22 @@ def _source_key(files: list[SourceFile], options: DataOptions) -> str:
 
 
 def _build(data_format: DataFormat, files: list[SourceFile], options: DataOptions, cache_dir: Path) -> Index:
+    _log.info("packing the pictures in %s (%d files) at %d px", options.path, len(files), options.resolution)
     names: list[str] = []
     skipped: list[tuple[str, str]] = []
     digest = hashlib.sha256(f"uint8 rgb {options.resolution}".encode())
-    with _replacing(cache_dir) as stream:
+    with _replacing(cache_dir) as stream, closing(decode_all(data_format, files, options)) as pictures:
         header = _write_header(stream.file, 0, options.resolution)
-        for name, picture in decode_all(data_format, files, options):
+        for name, picture in pictures:
             if isinstance(picture, str):
                 skipped.append((name, picture))
                 continue
             names.append(name)
-            rows = picture.pixels.tobytes()
-            digest.update(rows)
-            # Once one picture has refused the load, the rest are decoded only to name every bad one.
+            # Once a bad picture has refused the load, the others are decoded only to name every bad one.
             if not (skipped and options.on_bad_image == "fail"):
-                stream.file.write(rows)
+                row = picture.pixels.tobytes()
+                digest.update(row)
+                stream.file.write(row)
         refuse_unusable(options, len(names), tuple(skipped))
         stream.file.seek(0)
         if _write_header(stream.file, len(names), options.resolution) != header:
@@ -167,7 +175,11 @@ class _Replacing:
 @contextmanager
 def _replacing(folder: Path) -> Iterator[_Replacing]:
     """A temporary file that becomes ``target`` when the block ends well, at once and whole; else it is removed."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".writing-", dir=folder)
+    for old in folder.glob(f"{_TEMPORARY}*"):  # left by processes that were killed while they built
+        with suppress(FileNotFoundError):
+            if time.time() - old.stat().st_mtime > _ABANDONED_S:
+                old.unlink()
+    descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=folder)
     try:
         with os.fdopen(descriptor, "wb") as file:
             stream = _Replacing(file)

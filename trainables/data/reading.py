@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from fnmatch import fnmatchcase
 
@@ -17,8 +17,13 @@ from trainables.data.options import DataOptions
 _AHEAD = 4
 
 
-def decode_all(data_format: DataFormat, files: list[SourceFile], options: DataOptions) -> Iterator[tuple[str, Decoded | str]]:
-    """(name, decoded picture or the reason why there is none) for every wanted picture, in the format's order."""
+def decode_all(
+    data_format: DataFormat, files: list[SourceFile], options: DataOptions
+) -> Generator[tuple[str, Decoded | str], None, None]:
+    """(name, decoded picture or the reason why there is none) for every wanted picture, in the format's order.
+
+    Close it (`contextlib.closing`): threads and process-wide limits live as long as the generator does.
+    """
     threads = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     pictures = data_format.pictures(files, lambda name: included(name, options.include), options.column)
     running: deque[tuple[str, Future[Decoded | str]]] = deque()
