@@ -60,17 +60,16 @@ def load_packed(options: DataOptions, cache_dir: Path) -> tuple[Index, NDArray[n
     data_format, files = find_format(options.path)
     cache_dir.mkdir(parents=True, exist_ok=True)
     path = cache_dir / f"index-{_source_key(files, options)[:32]}.json"
-    packed = _read(path)
+    packed = _read(path, options)
     if packed is None:
         # The lock's file stays: removing it would let a waiting and a new process hold it both.
         with FileLock(path.with_suffix(".lock")):
-            packed = _read(path)
+            packed = _read(path, options, warn=True)
             if packed is None:
                 _write(path, _build(data_format, files, options, cache_dir))
-                packed = _read(path)
+                packed = _read(path, options, warn=True)
     if packed is None:
         raise OSError(f"the packed pictures written to {cache_dir} cannot be read back")
-    refuse_unusable(options, len(packed[0].names), packed[0].skipped)
     return packed
 
 
@@ -140,19 +139,23 @@ def _write_header(file: IO[bytes], count: int, resolution: int) -> int:
     return file.tell()
 
 
-def _read(path: Path) -> tuple[Index, NDArray[np.uint8]] | None:
-    """The index at ``path`` and its array; None where there is none, or (with a warning) where they are damaged."""
+def _read(path: Path, options: DataOptions, warn: bool = False) -> tuple[Index, NDArray[np.uint8]] | None:
+    """The index at ``path`` and its array; None where there is none, they do not serve, or they are damaged (``warn`` tells)."""
     if not path.is_file():
         return None
     try:
         index = _parse_index(json.loads(path.read_text()))
+        # Bad pictures are not refused from memory: whoever mended a mount or a permission has changed no modification time.
+        if index.skipped and options.on_bad_image == "fail":
+            return None
         # Copy on write: pages are shared between processes, and torch does not warn of a read-only array.
         array = np.load(path.parent / _array_name(index), mmap_mode="c", allow_pickle=False)
         expected = (len(index.names), 3, index.resolution, index.resolution)
         if array.dtype != np.uint8 or array.shape != expected or not array.flags.c_contiguous:
             raise ValueError(f"the array is {array.dtype} {array.shape}, not uint8 {expected}")
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        warnings.warn(f"the picture cache {path} is damaged and built again: {error}", RuntimeWarning, stacklevel=3)
+        if warn:
+            warnings.warn(f"the picture cache {path} is damaged and built again: {error}", RuntimeWarning, stacklevel=4)
         return None
     return index, array
 
