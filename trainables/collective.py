@@ -7,12 +7,26 @@ times, with and without gradient, and needs second derivatives, which DDP's redu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+
+class CollectiveError(RuntimeError):
+    """A peer of the worker group has gone: not the fault of the trial that was running."""
+
+
+@contextmanager
+def _peers() -> Iterator[None]:
+    """Tells a broken process group apart from errors of the trial's own."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise CollectiveError(f"a peer of this worker group has gone: {error}") from error
 
 
 class Collective:
@@ -33,7 +47,7 @@ class Collective:
         if self.world_size == 1 or not gradients:
             return
         flat = torch.cat([g.reshape(-1) for g in gradients])
-        dist.all_reduce(flat)
+        _all_reduce(flat)
         flat /= self.world_size
         for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
@@ -51,7 +65,7 @@ class Collective:
         if self.world_size == 1:
             return x
         total = x.detach().clone()
-        dist.all_reduce(total)
+        _all_reduce(total)
         return total
 
     def gather_rows(self, x: Tensor) -> Tensor:
@@ -59,12 +73,14 @@ class Collective:
         if self.world_size == 1:
             return x
         counts = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(self.world_size)]
-        dist.all_gather(counts, torch.tensor([x.shape[0]], dtype=torch.int64, device=x.device))
+        with _peers():
+            dist.all_gather(counts, torch.tensor([x.shape[0]], dtype=torch.int64, device=x.device))
         longest = int(max(c.item() for c in counts))
         padded = x.new_zeros((longest, *x.shape[1:]))
         padded[: x.shape[0]] = x
         parts = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(parts, padded)
+        with _peers():
+            dist.all_gather(parts, padded)
         return torch.cat([part[: int(c.item())] for part, c in zip(parts, counts, strict=True)])
 
     def broadcast(self, value: Any) -> Any:
@@ -72,7 +88,8 @@ class Collective:
         if self.world_size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0)
+        with _peers():
+            dist.broadcast_object_list(box, src=0)
         return box[0]
 
     def gather(self, value: Any) -> list[Any]:
@@ -80,15 +97,21 @@ class Collective:
         if self.world_size == 1:
             return [value]
         box: list[Any] = [None] * self.world_size
-        dist.all_gather_object(box, value)
+        with _peers():
+            dist.all_gather_object(box, value)
         return box
+
+
+def _all_reduce(x: Tensor) -> None:
+    with _peers():
+        dist.all_reduce(x)
 
 
 class _Mean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, world_size: int) -> Tensor:
         total = x.detach().clone()
-        dist.all_reduce(total)
+        _all_reduce(total)
         return total / world_size
 
     @staticmethod

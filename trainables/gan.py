@@ -11,6 +11,7 @@ batch would, up to the order of float32 summation.
 from __future__ import annotations
 
 import copy
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,6 +64,7 @@ class GanTrainer:
         if config.batch_size % self.collective.world_size:
             raise ValueError(f"batch_size {config.batch_size} cannot be shared evenly by {self.collective.world_size} workers")
         self.step_index = 0
+        self.first_step_at = 0.0  # time.time() after this object's first step; 0 before
         info = BACKBONES[config.backbone]
         # Initial weights are drawn from the global generator, on the CPU: the same on every worker and device.
         with torch.random.fork_rng(devices=[]):
@@ -105,6 +107,7 @@ class GanTrainer:
         real = self.real_batch(self.step_index)
         losses = self.d_step(real) | self.g_step(real)
         self.step_index += 1
+        self.first_step_at = self.first_step_at or time.time()
         update_ema(self.ema, self.generator, self.config.batch_size, self.images_seen, self.config.ema)
         return losses
 

@@ -35,3 +35,13 @@ def batch_indices(count: int, batch_size: int, seed: int, step: int) -> Tensor:
 def noise(count: int, z_dim: int, seed: int, *key: str | int) -> Tensor:
     """Standard normal latents, float32 [count, z_dim]."""
     return torch.randn(count, z_dim, generator=keyed_generator(seed, *key))
+
+
+_BLOCK = 64
+
+
+def indexed_noise(indices: Tensor, z_dim: int, seed: int, purpose: str) -> Tensor:
+    """Latents that depend on each index alone, whatever the other indices are: float32 [len(indices), z_dim]."""
+    blocks = indices // _BLOCK
+    drawn = {int(block): noise(_BLOCK, z_dim, seed, purpose, int(block)) for block in blocks.unique()}
+    return torch.stack([drawn[int(block)][int(index) % _BLOCK] for block, index in zip(blocks, indices, strict=True)])

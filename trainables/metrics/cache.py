@@ -38,7 +38,7 @@ class StatisticsCache:
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, description: dict[str, str | int]) -> Path:
-        text = _canonical(description)
+        text = json.dumps(description, sort_keys=True)
         return self.folder / f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.safetensors"
 
     @contextmanager
@@ -54,11 +54,11 @@ class StatisticsCache:
             return None
         try:
             with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
+                origin = json.loads((file.metadata() or {}).get("origin", "{}"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            if metadata.get("description") != _canonical(description):
+            if origin.get("description") != description:
                 raise ValueError("it describes something else")
-            if metadata.get("digest") != _digest(tensors):
+            if origin.get("digest") != _digest(tensors):
                 raise ValueError("its digest does not match its content")
             return Statistics(
                 count=int(tensors["count"]), mean=tensors["mean"], scatter=tensors.get("scatter"), rows=tensors["rows"]
@@ -75,14 +75,12 @@ class StatisticsCache:
         path = self.path(description)
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:
-            save_file(tensors, partial, metadata={"description": _canonical(description), "digest": _digest(tensors)})
+            # One entry: the order of several is not fixed, and equal content should make equal files.
+            origin = json.dumps({"description": description, "digest": _digest(tensors)}, sort_keys=True)
+            save_file(tensors, partial, metadata={"origin": origin})
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
-
-
-def _canonical(description: dict[str, str | int]) -> str:
-    return json.dumps(description, sort_keys=True)
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

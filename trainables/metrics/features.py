@@ -80,7 +80,7 @@ class Extractor:
         self.device = device
         network = load_inception() if name == INCEPTION else load_backbone(name)
         # Channels last: up to twice as fast on a CPU, also on tensor cores.
-        self.network = network.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
+        self.network = network.to(device).to(memory_format=torch.channels_last).requires_grad_(False).eval()
         self.weights_hash = hash_weights(network)
         self.dim = self(torch.zeros(1, 3, 8, 8, dtype=torch.uint8)).shape[1]
 

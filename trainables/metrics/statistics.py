@@ -83,7 +83,7 @@ class Statistics:
         accumulator = Accumulator(dim, scatter=count > dim)
         kept = torch.full((count,), keep or count <= dim)
         accumulator.update(features, kept)
-        return accumulator.reduce(_Alone())
+        return accumulator.finish()
 
 
 class Accumulator:
@@ -120,6 +120,10 @@ class Accumulator:
         other._fold()
         self._kept += other._kept
         self._add(other.count, other.mean, other.scatter)
+
+    def finish(self) -> Statistics:
+        """Statistics of what this accumulator has seen."""
+        return self.reduce(_Alone())
 
     def reduce(self, collective: Collective) -> Statistics:
         """Statistics of what all workers have seen, on every worker. All workers must call it."""

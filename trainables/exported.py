@@ -1,0 +1,92 @@
+"""Exported generators: a folder with ``generator.safetensors``, ``config.json`` and ``samples.png`` that needs no sweep to sample.
+
+Neither Ray nor Optuna is imported here or by what this imports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from trainables.checkpoint import grid, png
+from trainables.generators import GENERATORS
+from trainables.randomness import indexed_noise
+from trainables.registry import options_union
+
+FORMAT = 1
+_WEIGHTS, _CONFIG, _SAMPLES = "generator.safetensors", "config.json", "samples.png"
+
+
+def save_export(folder: Path, state: dict[str, Tensor], config: dict[str, Any]) -> None:
+    """Writes an export so that it is there whole or not at all.
+
+    Args:
+        folder: made by this call; an earlier export there is replaced.
+        state: the averaged generator's state dict.
+        config: at least ``generator`` (its options) and ``resolution``; the rest says where it comes from.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        part.chmod(0o755)
+        save_file({name: value.contiguous() for name, value in state.items()}, part / _WEIGHTS)
+        (part / _CONFIG).write_text(json.dumps({"format": FORMAT} | config, indent=1))
+        generator, _ = load_export(part)
+        (part / _SAMPLES).write_bytes(png(grid(sample(generator, range(64)), scale=enlargement(config["resolution"]))))
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(part, folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def load_export(folder: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
+    """The generator of an export, ready to sample, and its config.
+
+    Raises:
+        ValueError: the folder is no export, or a damaged one; the message names the file.
+    """
+    try:
+        config = json.loads((folder / _CONFIG).read_text())
+        if config.get("format") != FORMAT:
+            raise ValueError(f"{folder / _CONFIG}: format must be {FORMAT}, but got {config.get('format')}")
+        options = TypeAdapter(options_union(GENERATORS)).validate_python(config["generator"])
+        generator: nn.Module = GENERATORS[options.name](options, config["resolution"])
+        generator.load_state_dict(load_file(folder / _WEIGHTS))
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder} is not an export: {error.filename or error} is missing") from error
+    except (json.JSONDecodeError, KeyError, ValidationError) as error:
+        raise ValueError(f"{folder / _CONFIG} is damaged: {error}") from error
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{folder / _WEIGHTS} is damaged: {error}") from error
+    return generator.to(device).requires_grad_(False), config
+
+
+@torch.no_grad()
+def sample(generator: nn.Module, indices: range, seed: int = 0, batch_size: int = 64) -> Tensor:
+    """Pictures number ``indices`` of the endless sequence that ``seed`` names: float32 [N, C, H, W] in [-1, 1], on the CPU."""
+    device = next(generator.parameters()).device
+    z_dim: int = generator.z_dim  # type: ignore[assignment]
+    parts = [
+        generator(
+            indexed_noise(torch.arange(start, min(start + batch_size, indices.stop)), z_dim, seed, "export").to(device)
+        ).cpu()
+        for start in range(indices.start, indices.stop, batch_size)
+    ]
+    return torch.cat(parts)
+
+
+def enlargement(resolution: int) -> int:
+    """How many times to enlarge small pictures so that a person can see them: up to 96 pixels a side."""
+    return max(1, 96 // resolution)

@@ -1,0 +1,201 @@
+"""One Ray Train worker: take a trial from the mailbox, build it, resume it, step, evaluate, report, take the next.
+
+What stays warm between trials is data, weights and the real statistics of the metrics; a trial owns everything else and leaves
+nothing behind. The mailbox is an actor handle whose class lives with the sweep (`tuner.mailbox.Mailbox`): here only its methods
+``next``, ``report`` and ``fail`` are used.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import random
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from torch import Tensor
+
+from trainables.backbones import BACKBONES, load_backbone
+from trainables.checkpoint import TrialFiles
+from trainables.collective import Collective, CollectiveError
+from trainables.config import TrialConfig
+from trainables.data import DataOptions, ImageDataset, load_dataset
+from trainables.gan import GanTrainer
+from trainables.metrics import Evaluator, parse_metric
+from trainables.metrics.embedding import NotFiniteError, WorkerFailedError
+from trainables.randomness import indexed_noise
+from trainables.storage import Storage
+
+CONTINUE, STOP = "continue", "stop"
+_CHECK_EVERY = 8  # steps between looks at whether the losses are finite, each of which waits for the device
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A trial on its way to a worker group."""
+
+    number: int  # the trial's Optuna number
+    config: TrialConfig
+    data: DataOptions
+    storage: Storage  # rooted at the trial's folder
+    cache_dir: str  # on the worker's node: packed images and real statistics
+    handed_over_at: float  # time.time() of the hand-over, to measure the way to the first step
+
+
+def train_loop(loop: dict[str, Any]) -> None:
+    """What ``TorchTrainer`` runs on every worker, until the mailbox has no more trials for the group.
+
+    An exception in a trial is told to the mailbox with its traceback and ends the group: the next trial gets fresh processes.
+    When a peer has gone, the trial is not at fault: Ray Train restarts the group and the mailbox hands the trial out again.
+    """
+    mailbox, group = loop["mailbox"], loop["group"]
+    torch.set_num_threads(loop["threads"])
+    collective = Collective()
+    device = ray.train.torch.get_device()
+    finished: int | None = None
+    while True:
+        assignment = collective.broadcast(ray.get(mailbox.next.remote(group, finished)) if collective.rank == 0 else None)
+        if assignment is None:
+            return
+        try:
+            run_trial(assignment, collective, device, lambda report: mailbox.report.remote(group, report))
+        except CollectiveError:
+            raise
+        except Exception:
+            ray.get(mailbox.fail.remote(group, assignment.number, traceback.format_exc()))
+            raise
+        finished = assignment.number
+
+
+def run_trial(assignment: Assignment, collective: Collective, device: torch.device, send: Any) -> None:
+    """Trains one trial from its newest checkpoint, or from the start, to its end or until it is told to stop.
+
+    Args:
+        send: takes a report and returns a future of the verdict, CONTINUE or STOP; called on rank 0 alone.
+    """
+    leave_nothing_behind(assignment.config.seed)
+    config, files = assignment.config, TrialFiles(assignment.storage)
+    dataset = _dataset(assignment.data, assignment.cache_dir)
+    trainer = GanTrainer(config, dataset, collective=collective, device=device)
+    evaluator = _evaluator(config, assignment.data, assignment.cache_dir, device)
+
+    def verdict(report: dict[str, Any]) -> str:
+        return collective.broadcast(ray.get(send(report)) if collective.rank == 0 else None)
+
+    fid_best = math.inf
+    saved = collective.broadcast(files.newest_step() if collective.rank == 0 else None)
+    if saved is not None:
+        state = files.load(saved)
+        trainer.load_state_dict(state["trainer"])
+        fid_best = state["report"]["fid_best"]
+        # The report may have been lost with the worker that wrote the checkpoint; the mailbox drops it if it was not.
+        if verdict(state["report"] | {"resumed": True}) == STOP:
+            return
+    started = time.time()
+    for step in config.evaluation_steps():
+        if step <= trainer.step_index:
+            continue
+        losses, problem = train_until(step, trainer, collective)
+        report: dict[str, Any] = {
+            "number": assignment.number,
+            "step": trainer.step_index,
+            "kimg": trainer.kimg,
+            "fid": math.nan,
+            "fid_best": fid_best,
+            "losses": losses,
+            "problem": problem,
+            "last": trainer.done,
+            "resumed": saved is not None,
+            "seconds_training": time.time() - started,
+            "seconds_to_first_step": trainer.first_step_at - assignment.handed_over_at,
+        }
+        if problem is None:
+            started = time.time()
+            report |= evaluate(trainer, evaluator, files, report)
+            fid_best = report["fid_best"]
+            report["seconds_evaluating"] = time.time() - started
+        started = time.time()
+        if verdict(report) == STOP:
+            return
+
+
+def train_until(step: int, trainer: GanTrainer, collective: Collective) -> tuple[dict[str, float], str | None]:
+    """Steps up to ``step``; returns the mean losses over workers and steps, and the problem that ended it early, if any."""
+    totals: dict[str, Tensor] = {}
+    means: dict[str, float] = {}
+    count = 0
+    while trainer.step_index < step:
+        for name, value in trainer.step().items():
+            totals[name] = totals.get(name, torch.zeros_like(value)) + value
+        count += 1
+        if count % _CHECK_EVERY == 0 or trainer.step_index == step:
+            sums = collective.sum(torch.stack(list(totals.values()))) / (count * collective.world_size)
+            means = dict(zip(totals, sums.tolist(), strict=True))
+            wrong = [f"{name} is {value}" for name, value in means.items() if not math.isfinite(value)]
+            if wrong:
+                return means, f"{', '.join(wrong)} by {trainer.kimg:.2f} kimg"
+    return means, None
+
+
+def evaluate(trainer: GanTrainer, evaluator: Evaluator, files: TrialFiles, report: dict[str, Any]) -> dict[str, Any]:
+    """Computes the metrics and, on rank 0, writes checkpoint and preview. Returns what to add to ``report``."""
+    config = trainer.config
+    try:
+        metrics = evaluator(functools.partial(evaluation_samples, trainer))
+    except (NotFiniteError, WorkerFailedError) as error:
+        return {"problem": f"{error} at {trainer.kimg:.2f} kimg"}
+    fid = metrics[str(parse_metric(config.evaluation.metric))]
+    fid_best = min(report["fid_best"], fid)
+    added = {"fid": fid, "fid_best": fid_best, "metrics": metrics}
+    if trainer.collective.rank == 0:
+        preview = trainer.sample(indexed_noise(torch.arange(config.evaluation.preview), config.generator.z_dim, 0, "preview"))
+        files.save(trainer.state_dict(), report | added, preview, is_best=fid == fid_best)
+    return added
+
+
+def leave_nothing_behind(seed: int) -> None:
+    """Puts the process's global state where a fresh process with this seed would have it."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)
+    torch.backends.cudnn.benchmark = False
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def evaluation_samples(trainer: GanTrainer, indices: Tensor) -> Tensor:
+    """Images for the given indices of the evaluation noise, which is the same for every trial of every sweep."""
+    return trainer.sample(indexed_noise(indices, trainer.config.generator.z_dim, 0, "evaluation"))
+
+
+@functools.lru_cache(maxsize=2)
+def _dataset(options: DataOptions, cache_dir: str) -> ImageDataset:
+    return load_dataset(options, Path(cache_dir).expanduser())
+
+
+@functools.lru_cache(maxsize=2)
+def _cached_evaluator(names: tuple[str, ...], data: DataOptions, cache_dir: str, device: torch.device) -> Evaluator:
+    dataset = _dataset(data, cache_dir)
+    return Evaluator(
+        names,
+        dataset.real_images,
+        dataset.content_hash,
+        load_backbone=lambda name: load_backbone(BACKBONES[name]).requires_grad_(False),
+        cache_dir=Path(cache_dir).expanduser(),
+        collective=Collective(),
+        device=device,
+    )
+
+
+def _evaluator(config: TrialConfig, data: DataOptions, cache_dir: str, device: torch.device) -> Evaluator:
+    return _cached_evaluator((config.evaluation.metric, *config.evaluation.also), data, cache_dir, device)

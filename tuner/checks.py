@@ -1,0 +1,238 @@
+"""What must hold before a GPU starts: between the spec's parts, and between the spec and the world it names."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from search_spaces.dimensions import Choice
+from search_spaces.problems import SpaceError
+from search_spaces.space import Space
+from trainables.backbones import BACKBONES, WeightsNotFoundError, load_backbone
+from trainables.config import TrialConfig
+from trainables.data import DataError, load_dataset
+from trainables.metrics import parse_metric
+from trainables.metrics.inception import InceptionWeightsNotFoundError, load_inception
+from trainables.registry import unknown_name
+from trainables.source import read_source
+from tuner.problems import Problem, SpecError, field_names, from_pydantic
+from tuner.spec import SweepSpec
+from tuner.trial_config import merged
+
+_SET_ELSEWHERE = {
+    "task": "task",
+    "resolution": "data.resolution",
+    "kimg": "budget.kimg",
+    "seed": "seed",
+    "source": "source",
+}
+
+
+def check_spec(spec: SweepSpec) -> list[Problem]:
+    """Everything that does not fit together, without looking at the disk."""
+    problems = [
+        Problem(f"trial.{key}", f"is set by {elsewhere!r}, not here")
+        for key, elsewhere in _SET_ELSEWHERE.items()
+        if key in spec.trial
+    ]
+    if problems:
+        return problems
+    try:
+        space = spec.search_space()
+    except SpaceError as error:
+        return [Problem(f"space.{path}" if path else "space", message) for path, message in error.problems]
+    problems.extend(_unknown_paths(space))
+    if not problems:
+        problems.extend(_trials_that_cannot_be(spec, space))
+    if spec.finalists:
+        problems.extend(_metric_problem("finalists.metric", spec.finalists.metric))
+    grace = getattr(spec.scheduler, "grace_kimg", None)
+    if grace is not None and grace >= spec.budget.kimg:
+        problems.append(
+            Problem("scheduler.grace_kimg", f"must be less than budget.kimg ({spec.budget.kimg:g}), but got {grace:g}")
+        )
+    return problems
+
+
+def preflight(spec: SweepSpec, cache_dir: Path, *, resuming: bool = False) -> list[tuple[str, str]]:
+    """Looks at everything the spec names: images, weights, source checkpoint, storage.
+
+    Returns:
+        (file, reason) of each image left out under ``on_bad_image: skip``.
+
+    Raises:
+        SpecError: with every problem found.
+    """
+    problems: list[Problem] = []
+    skipped: list[tuple[str, str]] = []
+    if not resuming and spec.root.exists() and any(spec.root.iterdir()):
+        problems.append(
+            Problem(
+                "name", f"{spec.root} is already there: `gansweep resume {spec.root}` goes on with it, or choose another name"
+            )
+        )
+    problems.extend(_storage_problem(spec))
+    try:
+        dataset = load_dataset(spec.data, cache_dir)
+        skipped = list(dataset.skipped)
+        largest = max(config.batch_size for config in example_configs(spec))
+        if len(dataset) < largest:
+            problems.append(Problem("data.path", f"must hold at least a batch of images ({largest}), but holds {len(dataset)}"))
+    except DataError as error:
+        problems.append(Problem("data.path", str(error)))
+    except OSError as error:
+        problems.append(Problem("storage", f"the packed images cannot be written to {cache_dir}: {error}"))
+    if spec.source:
+        try:
+            read_source(Path(spec.source))
+        except ValueError as error:
+            problems.append(Problem("source", str(error)))
+    problems.extend(_weight_problems(spec))
+    if problems:
+        raise SpecError(str(spec.root.name), problems)
+    return skipped
+
+
+def example_configs(spec: SweepSpec) -> list[TrialConfig]:
+    """Configurations that between them hold every choice and the ends of every range of the space."""
+    return [TrialConfig.model_validate(merged(spec.base, values)) for _, values in _corners(spec.search_space())]
+
+
+def _unknown_paths(space: Space) -> Iterator[Problem]:
+    for path in space:
+        *parents, leaf = path.split(".")
+        model: Any = TrialConfig
+        known = field_names(model, tuple(parents))
+        for name in ("generator", "discriminator"):  # one of several models, told apart by `name`
+            if parents == [name]:
+                known = sorted({field for option in _options(name) for field in option.model_fields})
+        if path in _SET_ELSEWHERE:
+            yield Problem(f"space.{path}", f"cannot be searched: it is set by {_SET_ELSEWHERE[path]!r}")
+        elif leaf not in known:
+            yield Problem(f"space.{path}", unknown_name("key of a trial", leaf, known))
+
+
+def _options(name: str) -> list[type[BaseModel]]:
+    from trainables.discriminators import DISCRIMINATORS
+    from trainables.generators import GENERATORS
+
+    registry = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}[name]
+    return [component.Options for component in registry.values()]
+
+
+def _trials_that_cannot_be(spec: SweepSpec, space: Space) -> Iterator[Problem]:
+    for path, values in _corners(space):
+        try:
+            # Backbone problems are listed one by one below; pydantic would fold them into one.
+            config = TrialConfig.model_validate(merged(spec.base, values))
+        except ValidationError as error:
+            for key, message in _folded(error):
+                place = f"space.{key}" if key in values else f"space.{path}" if path in key else f"trial.{key}"
+                condition = f" (when backbone = {values['backbone']})" if "backbone" in values and key in values else ""
+                yield Problem(place, message + condition)
+            continue
+        if config.batch_size % spec.resources.workers:
+            key = "space.batch_size" if "batch_size" in values else "trial.batch_size"
+            yield Problem(
+                key, f"must be shared evenly by resources.workers ({spec.resources.workers}), but got {config.batch_size}"
+            )
+        for name in (config.evaluation.metric, *config.evaluation.also):
+            yield from _metric_problem("trial.evaluation", name)
+        if config.evaluation.every_kimg > spec.budget.kimg:
+            yield Problem("trial.evaluation.every_kimg", f"must be at most budget.kimg ({spec.budget.kimg:g})")
+
+
+def _folded(error: ValidationError) -> list[Problem]:
+    """Pydantic's problems; the one of the whole configuration split at its own keys."""
+    found = []
+    for problem in from_pydantic(error, TrialConfig):
+        if problem.key:
+            found.append(problem)
+        else:
+            found.extend(Problem(*part.split(": ", 1)) for part in problem.message.split("; ") if ": " in part)
+    return found
+
+
+def _metric_problem(key: str, name: str) -> list[Problem]:
+    try:
+        parse_metric(name, BACKBONES)
+    except ValueError as error:
+        return [Problem(key, str(error))]
+    return []
+
+
+def _storage_problem(spec: SweepSpec) -> list[Problem]:
+    if "://" in spec.storage:
+        return [Problem("storage", f"must be a local or shared folder (the journal appends to a file), but got {spec.storage}")]
+    probe = spec.root / f".probe-{uuid.uuid4().hex[:8]}"
+    made = not spec.root.exists()
+    try:
+        spec.root.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        return [Problem("storage", f"{spec.storage} cannot be written: {error.strerror or error}")]
+    if made:
+        spec.root.rmdir()
+    return []
+
+
+def _weight_problems(spec: SweepSpec) -> Iterator[Problem]:
+    wanted = {(config.backbone, config.weights): "trial.weights" for config in example_configs(spec)}
+    metrics = [name for config in example_configs(spec)[:1] for name in (config.evaluation.metric, *config.evaluation.also)]
+    if spec.finalists:
+        metrics.append(spec.finalists.metric)
+    extractors = {parse_metric(name).extractor for name in metrics}
+    wanted |= {(name, "pretrained"): "trial.evaluation.metric" for name in sorted(extractors & set(BACKBONES))}
+    for (name, weights), key in wanted.items():
+        try:
+            load_backbone(BACKBONES[name], weights)
+        except (WeightsNotFoundError, ValueError) as error:
+            yield Problem(key, str(error))
+    if "inception" in extractors:
+        try:
+            load_inception()
+        except (InceptionWeightsNotFoundError, ValueError) as error:
+            yield Problem("finalists.metric", str(error))
+
+
+class _Forced:
+    """Stands in for an Optuna trial: gives chosen values where a parameter has one, else the first or lowest."""
+
+    def __init__(self, forced: dict[str, Any]) -> None:
+        self.forced = forced
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        value = self.forced.get(name.partition("[")[0])
+        return value if value in choices else choices[0]
+
+    def suggest_float(self, name: str, low: float, high: float, **_: Any) -> float:
+        value = self.forced.get(name.partition("[")[0])
+        return value if value is not None and low <= value <= high else low
+
+    def suggest_int(self, name: str, low: int, high: int, **_: Any) -> int:
+        value = self.forced.get(name.partition("[")[0])
+        return value if value is not None and low <= value <= high else low
+
+
+def _corners(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Draws of the space that hold, for every condition and backbone, each choice and the ends of each range; with the path varied."""
+    backbones: list[Any] = space.possible("backbone") if "backbone" in space else [None]
+    for path in space:
+        for when, dimension in space.branches(path):
+            if isinstance(dimension, Choice):
+                ends = [dimension.to_param(choice) for choice in dimension.choices]
+            else:
+                ends = [dimension.low, dimension.high]
+            for backbone, *conditions in itertools.product(backbones, *when.values()):
+                given = dict(zip(when, conditions, strict=True))
+                if given.get("backbone", backbone) != backbone or (path == "backbone" and backbone != backbones[0]):
+                    continue
+                for end in ends:
+                    forced = {"backbone": backbone} | given | {path: end}
+                    yield path, space.suggest(_Forced(forced))

@@ -1,0 +1,156 @@
+"""The ``gansweep`` command. Commands import what they need when they run: ``sample`` must work without Ray and Optuna.
+
+Exit codes: 0 done; 1 something failed; 2 bad input; 130 interrupted, and resumable.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Address = Annotated[str | None, typer.Option(help='Ray cluster to join: "auto" or host:port; an embedded Ray when left out.')]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, progress on standard error.")]
+JobsAddress = Annotated[str, typer.Option(help="The cluster's dashboard, which takes jobs.")]
+
+
+@app.command()
+def run(
+    spec: Annotated[Path, typer.Argument(help="The sweep's YAML file.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="path=value, over the file's value; repeatable.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and show the plan; train nothing.")] = False,
+    as_json: Json = False,
+    address: Address = None,
+) -> None:
+    """Run a sweep: search, train, stop by FID, score the finalists, export the best."""
+    from tuner import commands
+
+    commands.run(spec, overrides or [], dry_run=dry_run, as_json=as_json, address=address)
+
+
+@app.command()
+def resume(
+    sweep: Annotated[Path, typer.Argument(help="The sweep's folder.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="path=value, over the sweep's spec; repeatable.")] = None,
+    as_json: Json = False,
+    address: Address = None,
+) -> None:
+    """Go on with a sweep that was interrupted: unfinished trials from their checkpoints, then what is missing."""
+    from tuner import commands
+
+    commands.resume(sweep, overrides or [], as_json=as_json, address=address)
+
+
+@app.command()
+def export(
+    sweep: Annotated[Path, typer.Argument(help="The sweep's folder.")],
+    trial: Annotated[int | None, typer.Option(help="Which trial; the best when left out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; <sweep>/export/trial-<number> when left out.")] = None,
+) -> None:
+    """Write the best generator as a folder that samples without the sweep."""
+    from tuner import commands
+
+    commands.export(sweep, trial, out)
+
+
+@app.command()
+def sample(
+    export: Annotated[Path, typer.Argument(help="An export's folder.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="Number of pictures.")] = 64,
+    out: Annotated[Path, typer.Option(help="A .png file for one grid; otherwise a folder for a file each.")] = Path("grid.png"),
+    seed: Annotated[int, typer.Option(min=0, help="Which sequence of pictures.")] = 0,
+    scale: Annotated[int | None, typer.Option(min=1, help="Enlarge pixels; small pictures are enlarged when left out.")] = None,
+) -> None:
+    """Make pictures with an exported generator."""
+    from trainables.checkpoint import grid, png
+    from trainables.exported import enlargement, load_export
+    from trainables.exported import sample as samples
+
+    try:
+        generator, config = load_export(export)
+        images = samples(generator, range(n), seed)
+        scale = scale or enlargement(config["resolution"])
+        if out.suffix == ".png":
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_bytes(png(grid(images, scale=scale)))
+        else:
+            out.mkdir(parents=True, exist_ok=True)
+            for index, image in enumerate(images):
+                (out / f"{index:06d}.png").write_bytes(png(((image + 1) * 127.5).round().clamp(0, 255).byte()))
+    except (ValueError, OSError) as error:
+        fail(error)
+    print(f"{n} pictures: {out}")
+
+
+@app.command()
+def submit(
+    spec: Annotated[Path, typer.Argument(help="The sweep's YAML file.")],
+    address: JobsAddress = "http://127.0.0.1:8265",
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="path=value, over the file's value; repeatable.")] = None,
+) -> None:
+    """Send a sweep to a Ray cluster as a job. Images, source and storage must be at the same paths there."""
+    from tuner import commands
+
+    commands.submit(spec, address, overrides or [])
+
+
+@app.command()
+def status(job: str, address: JobsAddress = "http://127.0.0.1:8265", as_json: Json = False) -> None:
+    """How a submitted sweep is doing."""
+    from tuner import commands
+
+    commands.status(job, address, as_json=as_json)
+
+
+@app.command()
+def logs(
+    job: str,
+    address: JobsAddress = "http://127.0.0.1:8265",
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job ends.")] = False,
+) -> None:
+    """What a submitted sweep has printed."""
+    from tuner import commands
+
+    commands.logs(job, address, follow=follow)
+
+
+@app.command()
+def stop(job: str, address: JobsAddress = "http://127.0.0.1:8265") -> None:
+    """Stop a submitted sweep; `gansweep resume` or submitting it again with --resume goes on with it."""
+    from tuner import commands
+
+    commands.stop(job, address)
+
+
+def fail(error: BaseException | str, code: int = 2) -> Any:
+    """Prints one message and exits."""
+    errors.print(f"[bold red]error:[/] {_escape(str(error))}")
+    raise SystemExit(code)
+
+
+def print_json(data: Any) -> None:
+    """Prints JSON on standard output."""
+    json.dump(data, sys.stdout, indent=1)
+    print()
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

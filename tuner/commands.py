@@ -1,0 +1,184 @@
+"""What the commands of `tuner.cli` do, for those that need the whole sweep: check, connect, run, show."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shlex
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+import cluster
+import search_spaces
+import trainables
+import tuner
+from cluster.errors import ClusterError
+from cluster.placement import PlacementError, plan, read_nodes, this_machine
+from cluster.session import connect
+from tuner.checks import preflight
+from tuner.cli import fail, print_json
+from tuner.export import export_best
+from tuner.finalists import SOURCE, best_finalist, score_finalists
+from tuner.group import TRAIN_ENVIRONMENT
+from tuner.paths import SweepPaths
+from tuner.preview import show_plan
+from tuner.problems import SpecError
+from tuner.progress import Progress, table
+from tuner.results import leaderboard
+from tuner.spec import SweepSpec, load_spec
+from tuner.sweep import CACHE_DIR, Outcome, group_shape, load_paths, run_sweep, sweep_metric, unfinished
+
+CODE = [Path(package.__file__).parent for package in (cluster, search_spaces, trainables, tuner) if package.__file__]
+INTERRUPTED = 130
+
+
+def run(file: Path, overrides: list[str], *, dry_run: bool, as_json: bool, address: str | None) -> None:
+    """`gansweep run`."""
+    console = Console(stderr=as_json, markup=False)
+    with _input_errors():
+        spec = load_spec(file, overrides)
+        if dry_run:
+            with _nodes(address) as nodes:
+                placement = plan(group_shape(spec), nodes, at_most=spec.budget.trials)
+                show_plan(spec, placement, console, as_json=as_json)
+            return
+        _check(spec, console, resuming=False)
+        _run(spec, console, as_json=as_json, address=address)
+
+
+def resume(sweep: Path, overrides: list[str], *, as_json: bool, address: str | None) -> None:
+    """`gansweep resume`."""
+    console = Console(stderr=as_json, markup=False)
+    with _input_errors():
+        paths = load_paths(sweep)
+        spec = load_spec(paths.folder / paths.SPEC, overrides)
+        if spec.root.resolve() != paths.folder.resolve():
+            # The sweep's folder was moved or is mounted elsewhere: where it is now is where it goes on.
+            spec = spec.model_copy(update={"storage": str(paths.folder.parent), "name": paths.folder.name})
+        _check(spec, console, resuming=True)
+        _run(spec, console, as_json=as_json, address=address)
+
+
+def export(sweep: Path, trial: int | None, out: Path | None) -> None:
+    """`gansweep export`."""
+    with _input_errors():
+        paths = load_paths(sweep)
+        folder = export_best(paths, load_spec(paths.folder / paths.SPEC), trial, out)
+    print(
+        f"export: {folder}\npictures: {folder / 'samples.png'}\nmore: gansweep sample {shlex.quote(str(folder))} --n 64 --out grid.png"
+    )
+
+
+def _check(spec: SweepSpec, console: Console, *, resuming: bool) -> None:
+    with console.status("checking images, weights and storage"), warnings.catch_warnings(record=True) as caught:
+        skipped = preflight(spec, Path(CACHE_DIR).expanduser(), resuming=resuming)
+    for warning in caught:
+        console.print(f"warning: {warning.message}")
+    for name, reason in skipped:
+        console.print(f"skipped image {name}: {reason}")
+
+
+def _run(spec: SweepSpec, console: Console, *, as_json: bool, address: str | None) -> None:
+    _quiet()
+    paths = SweepPaths(spec.root)
+    console.print(f"sweep {spec.name}: {paths.folder}", soft_wrap=True)
+    console.print(f"watch: tensorboard --logdir {shlex.quote(str(paths.tensorboard()))}", soft_wrap=True)
+    with connect(address, code=CODE if address else (), env_vars=TRAIN_ENVIRONMENT):
+        outcome = run_sweep(spec, _progress_on(console))
+        metric = sweep_metric(spec)
+        console.print(table(outcome.records, metric))
+        if outcome.interrupted:
+            left = unfinished(outcome.records)
+            console.print(
+                f"interrupted; {len(left)} trials are unfinished. Go on: gansweep resume {shlex.quote(str(paths.folder))}"
+            )
+            raise SystemExit(INTERRUPTED)
+        if not outcome.records.ranking():
+            fail("no trial reached an evaluation with a finite FID; the reasons are in the table above", code=1)
+        try:
+            source = _finalists(spec, paths, outcome, console)
+        except KeyboardInterrupt:
+            console.print(f"interrupted while scoring finalists. Go on: gansweep resume {shlex.quote(str(paths.folder))}")
+            raise SystemExit(INTERRUPTED) from None
+    folder = export_best(paths, spec)
+    if as_json:
+        print_json(leaderboard(outcome.records, metric) | {"export": str(folder), "source": source})
+    _show_result(spec, paths, outcome, folder, source, console)
+
+
+def _finalists(spec: SweepSpec, paths: SweepPaths, outcome: Outcome, console: Console) -> dict[str, float] | None:
+    """Scores finalists and source with a line for each; returns the source generator's values."""
+    source = None
+    if spec.finalists or spec.source:
+        console.print("scoring the finalists" if spec.finalists else "scoring the source generator")
+    for number, values in score_finalists(spec, paths, outcome.records, CACHE_DIR):
+        name = "source generator" if number == SOURCE else f"trial {number}"
+        for metric, value in values.items():
+            console.print(f"  {name}: {metric} {value:.1f}", soft_wrap=True)
+        if number == SOURCE:
+            source = values
+    return source
+
+
+def _show_result(
+    spec: SweepSpec, paths: SweepPaths, outcome: Outcome, folder: Path, source: dict[str, float] | None, console: Console
+) -> None:
+    best, metric = outcome.records.ranking()[0], sweep_metric(spec)
+    lines = [f"best {metric}: {best.fid_best:.1f} (trial {best.number})"]
+    if source:
+        lines[0] += f", {best.fid_best / source[metric]:.2f} of the source generator's {source[metric]:.1f}"
+    finalist = best_finalist(paths)
+    if finalist:
+        lines.append(f"best finalist by {finalist[1]}: trial {finalist[0]}, {finalist[2]:.1f}")
+    if any(r.values.get("weights", spec.trial.get("weights")) == "random" for r in outcome.records.all()):
+        lines.append("note: `weights: random` was set: no backbone was pretrained")
+    console.print("\n".join(lines), soft_wrap=True)
+    rows = Table.grid(padding=(0, 2))
+    quoted = {
+        name: shlex.quote(str(path)) for name, path in (("export", folder), ("tb", paths.tensorboard()), ("sweep", paths.folder))
+    }
+    rows.add_row("pictures", str(folder / "samples.png"), f"xdg-open {shlex.quote(str(folder / 'samples.png'))}")
+    rows.add_row("generator", str(folder), f"gansweep sample {quoted['export']} --n 64 --out grid.png")
+    rows.add_row("TensorBoard", str(paths.tensorboard()), f"tensorboard --logdir {quoted['tb']}")
+    rows.add_row("tables", str(paths.folder), "trials.parquet, history.parquet, leaderboard.json")
+    console.print(rows, soft_wrap=True)
+
+
+def _progress_on(console: Console) -> Callable[..., Progress]:
+    def make(*args: Any) -> Progress:
+        return Progress(*args, console=console)
+
+    return make
+
+
+@contextlib.contextmanager
+def _nodes(address: str | None) -> Iterator[Any]:
+    """Resources of the machines that the sweep would run on; this machine's without starting Ray."""
+    if address is None:
+        yield this_machine()
+    else:
+        with connect(address):
+            yield read_nodes()
+
+
+@contextlib.contextmanager
+def _input_errors() -> Iterator[None]:
+    """One clear message and exit code 2 for what the user can mend."""
+    try:
+        yield
+    except SpecError as error:
+        count = len(error.problems)
+        fail(f"{count} problem{'s' if count > 1 else ''} to mend before anything starts:\n{error}")
+    except (PlacementError, ClusterError, ValueError) as error:
+        fail(error)
+
+
+def _quiet() -> None:
+    """Tune and Train say through our own display what matters; their logs would tear it."""
+    for name in ("ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,60 @@
+"""The best checkpoint of a sweep as a self-contained generator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainables.checkpoint import TrialFiles
+from trainables.exported import save_export
+from tuner.finalists import best_finalist
+from tuner.paths import SweepPaths
+from tuner.records import RecordBook
+from tuner.spec import SweepSpec
+from tuner.trial_config import trial_config
+
+
+def export_best(paths: SweepPaths, spec: SweepSpec, number: int | None = None, out: Path | None = None) -> Path:
+    """Exports a trial's best generator.
+
+    Args:
+        number: the trial; None takes the best finalist, or the best by the sweep's own metric where none were scored.
+        out: the folder to write; ``<sweep>/export/trial-<number>`` when None.
+
+    Returns:
+        The export's folder.
+
+    Raises:
+        ValueError: there is no such trial, or none has been evaluated.
+    """
+    records = RecordBook(paths.trials)
+    ranking = [record.number for record in records.ranking()]
+    if not ranking:
+        raise ValueError(f"no trial of {paths.folder} has been evaluated yet: there is nothing to export")
+    finalist = best_finalist(paths)
+    if number is None:
+        number = finalist[0] if finalist and finalist[0] in ranking else ranking[0]
+    if number not in ranking:
+        raise ValueError(f"trial must be one that was evaluated ({', '.join(map(str, sorted(ranking)))}), but got {number}")
+    record = records[number]
+    best = TrialFiles(paths.trial(number)).load_best()
+    config = trial_config(spec.base, record.values)
+    metrics = dict(best["report"]["metrics"])
+    if finalist and finalist[0] == number:
+        metrics[finalist[1]] = finalist[2]
+    folder = out or paths.export(f"trial-{number:04d}")
+    save_export(
+        folder,
+        best["ema"],
+        {
+            "task": config.task,
+            "resolution": config.resolution,
+            "generator": config.generator.model_dump(mode="json"),
+            "backbone_weights": config.weights,
+            "metrics": metrics,
+            "kimg": best["report"]["kimg"],
+            "sweep": spec.name,
+            "trial": number,
+            "values": record.values,
+        },
+    )
+    return folder

@@ -1,0 +1,126 @@
+"""What the user sees while a sweep runs: a live table on a terminal, one line for each event elsewhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tuner.records import RecordBook, State, TrialRecord
+from tuner.results import plain
+
+_STYLES = {State.RUNNING: "cyan", State.COMPLETE: "green", State.STOPPED: "yellow", State.FAILED: "red"}
+_ROWS = 20
+
+
+class Progress:
+    """The state of a sweep for a person to read. Use as a context manager.
+
+    Args:
+        trials: number of trials of the whole sweep.
+        kimg: thousand images of a trial that is not stopped.
+        source_fid: FID of the source generator, for comparison; None when there is none.
+    """
+
+    def __init__(
+        self, records: RecordBook, trials: int, kimg: float, deadline: float | None, metric: str, console: Console | None = None
+    ) -> None:
+        self.records, self.trials, self.kimg, self.deadline, self.metric = records, trials, kimg, deadline, metric
+        self.console = console or Console(markup=False, highlight=False)
+        self.started_at = time.time()
+        self._worker_seconds_before = sum(r.worker_seconds for r in records.all())
+        self._ended_before = sum(r.state != State.RUNNING for r in records.all())
+        self._live = (
+            Live(console=self.console, refresh_per_second=2, get_renderable=self._render) if self.console.is_terminal else None
+        )
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def refresh(self) -> None:
+        """Called often; the live table redraws itself."""
+
+    def started(self, record: TrialRecord) -> None:
+        """A trial begins, or goes on."""
+        verb = "goes on" if record.reports else "starts"
+        self._line(record, f"{verb}: " + ", ".join(f"{path}={show(value)}" for path, value in record.values.items()))
+
+    def reported(self, record: TrialRecord) -> None:
+        """A trial was evaluated."""
+        report = record.reports[-1]
+        if report["problem"] is None:
+            self._line(record, f"{record.kimg:.2f} kimg  FID {report['fid']:.1f}  best {record.fid_best:.1f}")
+
+    def ended(self, record: TrialRecord) -> None:
+        """A trial is over."""
+        self._line(record, f"{record.state.value}: {record.reason}")
+
+    def _line(self, record: TrialRecord, text: str) -> None:
+        if not self._live:
+            clock = time.strftime("%H:%M:%S")
+            self.console.print(f"{clock} trial {record.number:>3}  {text}", highlight=False, soft_wrap=True)
+
+    def _render(self) -> Group:
+        return Group(table(self.records, self.metric, limit=_ROWS), Text(self.summary(), style="dim"))
+
+    def summary(self) -> str:
+        """Trials done, time gone and, once a trial has ended, an estimate of the time left."""
+        records = self.records.all()
+        ended = [r for r in records if r.state != State.RUNNING]
+        elapsed = time.time() - self.started_at
+        parts = [f"{len(ended)}/{self.trials} trials ended", f"{_clock(elapsed)} gone"]
+        done_now = len(ended) - self._ended_before
+        if done_now > 0:
+            left = elapsed / done_now * (self.trials - len(ended))
+            if self.deadline is not None:
+                left = min(left, max(0.0, self.deadline - time.time()))
+            parts.append(f"about {_clock(left)} left")
+        return "  ·  ".join(parts) + "  ·  Ctrl-C leaves it resumable"
+
+
+def table(records: RecordBook, metric: str, limit: int | None = None) -> Table:
+    """The trials, best first; those that run and have no FID yet come last."""
+    ranked = records.ranking()
+    rows = [*ranked, *(r for r in records.all() if r not in ranked)]
+    view = Table(title=f"best {metric} so far (lower is better)", title_justify="left", expand=False)
+    for column in ("trial", "state", "kimg", "FID", "best", "searched values", "why"):
+        view.add_column(column, justify="right" if column in ("trial", "kimg", "FID", "best") else "left")
+    for record in rows[:limit]:
+        last: dict[str, Any] = record.reports[-1] if record.reports else {}
+        fid = last.get("fid", math.nan)
+        view.add_row(
+            str(record.number),
+            Text(record.state.value, style=_STYLES[record.state]),
+            f"{record.kimg:.2f}",
+            f"{fid:.1f}" if math.isfinite(fid) else "-",
+            f"{record.fid_best:.1f}" if math.isfinite(record.fid_best) else "-",
+            "\n".join(f"{path}={show(value)}" for path, value in record.values.items()) if len(rows) <= 4 else _brief(record),
+            record.reason,
+        )
+    return view
+
+
+def _brief(record: TrialRecord) -> str:
+    return " ".join(f"{path.rpartition('.')[2]}={show(value)}" for path, value in record.values.items())
+
+
+def show(value: Any) -> str:
+    """A searched value, short."""
+    return f"{value:.3g}" if isinstance(value, float) else str(plain(value))
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,176 @@
+"""The sweep: spec → Tuner → results. A resumed sweep is a new Tuner over the same journal.
+
+Tune is an engine without memory here: what a sweep knows is its journal, its scheduler's file, its records and its checkpoints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import ray
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from ray import tune
+
+from cluster.placement import GroupShape, PlacementPlan, plan, read_nodes
+from trainables.metrics import parse_metric
+from tuner.callbacks import SweepCallback
+from tuner.group import release
+from tuner.mailbox import Mailbox
+from tuner.paths import SweepPaths
+from tuner.progress import Progress
+from tuner.records import RecordBook, State
+from tuner.results import write_leaderboard, write_tables
+from tuner.schedulers import SCHEDULERS, SweepScheduler
+from tuner.searcher import OptunaSearcher, open_study
+from tuner.spec import SweepSpec, dump_spec
+from tuner.trial import GroupTrial, TrialContext
+
+CACHE_DIR = os.environ.get("GANSWEEP_CACHE", "~/.cache/gansweep")
+
+# Tune writes no files of its own that anyone reads: results, TensorBoard and state are the sweep's.
+_TUNE_ENVIRONMENT = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_DISABLE_SIGINT_HANDLER": "1"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of a sweep ended."""
+
+    records: RecordBook
+    interrupted: bool  # by Ctrl-C or SIGTERM; `gansweep resume` goes on
+
+
+def group_shape(spec: SweepSpec) -> GroupShape:
+    """What one worker group of the sweep asks for."""
+    return GroupShape(**spec.resources.model_dump())
+
+
+def sweep_metric(spec: SweepSpec) -> str:
+    """Full name of the metric that drives the search."""
+    return str(parse_metric(spec.trial["evaluation"]["metric"]))
+
+
+def run_sweep(spec: SweepSpec, progress_of: Any = Progress) -> Outcome:
+    """Runs a sweep, or what is left of one, on the Ray that this process is connected to.
+
+    Raises:
+        PlacementError: the cluster can never place even one worker group.
+    """
+    paths = SweepPaths(spec.root)
+    placement = plan(group_shape(spec), read_nodes(), at_most=spec.budget.trials)
+    paths.storage.write_bytes(paths.SPEC, dump_spec(spec))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = open_study(JournalStorage(JournalFileBackend(str(paths.folder / paths.JOURNAL))))
+    records = RecordBook(paths.trials)
+    metric = sweep_metric(spec)
+    deadline = time.time() + spec.budget.wall_minutes * 60 if spec.budget.wall_minutes else None
+    interrupted = _Interrupted()
+    with progress_of(records, spec.budget.trials, spec.budget.kimg, deadline, metric) as progress, interrupted.watch():
+        callback = SweepCallback(paths, records, metric, progress)
+        searcher = OptunaSearcher(study, spec.search_space(), spec.base, spec.budget.trials, spec.seed, records, deadline)
+        _fit(spec, paths, placement, searcher, callback, deadline)
+        callback.log.close()
+    write_leaderboard(paths, records, metric)
+    write_tables(paths, records, metric)
+    return Outcome(records, interrupted.happened)
+
+
+def _fit(
+    spec: SweepSpec,
+    paths: SweepPaths,
+    placement: PlacementPlan,
+    searcher: OptunaSearcher,
+    callback: SweepCallback,
+    deadline: float | None,
+) -> None:
+    mailbox = Mailbox.remote()  # type: ignore[attr-defined]
+    context = TrialContext(mailbox, placement.shape, spec.data, paths.trials, CACHE_DIR)
+    rule = SCHEDULERS[spec.scheduler.name](spec.scheduler, spec.budget.kimg)
+    warm = spec.isolation == "warm"
+    scratch = paths.folder / ".tune"
+    with _environment(_TUNE_ENVIRONMENT):
+        tuner = tune.Tuner(
+            # Ray places an actor that asks for nothing at all nowhere in particular; a byte of memory takes no CPU from the workers.
+            tune.with_resources(tune.with_parameters(GroupTrial, context=context), {"memory": 1}),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=SweepScheduler(rule, searcher.records, paths.storage, deadline, placement.concurrency if warm else 0),
+                num_samples=-1,  # the searcher says when there are no more
+                max_concurrent_trials=placement.concurrency,
+                reuse_actors=warm,
+            ),
+            run_config=tune.RunConfig(name="run", storage_path=str(scratch), verbose=0, callbacks=[callback]),
+        )
+        try:
+            tuner.fit()
+        finally:
+            release(ray.get(mailbox.owned.remote()))
+            ray.kill(mailbox)
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+class _Interrupted:
+    """Turns Ctrl-C and SIGTERM (which `ray job stop` sends) into an orderly end of Tune's loop, and notes that they came."""
+
+    def __init__(self) -> None:
+        self.happened = False
+
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[None]:
+        """Handles both signals inside the block; does nothing outside the main thread, where Python takes no signals."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def handle(number: int, frame: Any) -> None:
+            self.happened = True
+            # Tune ends its loop on SIGUSR1 just as on SIGINT, whose handler is ours.
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+        # Outside of Tune's loop SIGUSR1 must do nothing; by default it would kill the process.
+        handlers = {signal.SIGINT: handle, signal.SIGTERM: handle, signal.SIGUSR1: lambda number, frame: None}
+        previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def unfinished(records: RecordBook) -> list[int]:
+    """Numbers of trials that a resumed sweep will take up again."""
+    return [record.number for record in records.all() if record.state == State.RUNNING]
+
+
+def load_paths(sweep: Path) -> SweepPaths:
+    """The paths of an existing sweep. ValueError when the folder is none."""
+    paths = SweepPaths(sweep)
+    if not paths.storage.exists(paths.SPEC):
+        near = sorted(str(p.parent) for p in sweep.parent.glob(f"*/{paths.SPEC}")) if sweep.parent.is_dir() else []
+        hint = f"; sweeps there: {', '.join(near)}" if near else ""
+        raise ValueError(f"{sweep} is not a sweep: it has no {paths.SPEC}{hint}")
+    return paths
