@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.trainables.metrics.helpers import as_generator, noise_images, tiny_evaluator
+from trainables.metrics.cache import StatisticsCache
+from trainables.metrics.evaluator import Evaluator
+
+REAL = noise_images(40, seed=1)
+FAKE = noise_images(30, seed=2)
+NAMES = ["fid[tiny16,16px,n=30]"]
+
+
+def count_builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    built: list[str] = []
+    original = Evaluator._collect
+
+    def collect(self: Evaluator, images, total, extractors):  # type: ignore[no-untyped-def]
+        built.append(",".join(f"{e.name}:{total}" for e in extractors))
+        return original(self, images, total, extractors)
+
+    monkeypatch.setattr(Evaluator, "_collect", collect)
+    return built
+
+
+def only_file(folder: Path) -> Path:
+    (file,) = folder.glob("*.safetensors")
+    return file
+
+
+def test_the_second_evaluator_reads_what_the_first_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = count_builds(monkeypatch)
+    first = tiny_evaluator(NAMES, REAL, tmp_path)(as_generator(FAKE))
+    assert built == ["tiny16:40", "tiny16:30"]
+    assert tiny_evaluator(NAMES, REAL, tmp_path)(as_generator(FAKE)) == first
+    assert built == ["tiny16:40", "tiny16:30", "tiny16:30"]
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("harm", ["truncated", "flipped", "foreign", "empty", "text"])
+def test_a_bad_file_is_reported_and_rebuilt(tmp_path: Path, harm: str) -> None:
+    expected = tiny_evaluator(NAMES, REAL, tmp_path)(as_generator(FAKE))
+    file = only_file(tmp_path)
+    content = file.read_bytes()
+    if harm == "truncated":
+        file.write_bytes(content[: len(content) // 2])
+    elif harm == "flipped":
+        file.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+    elif harm == "foreign":
+        other = tmp_path / "other"
+        tiny_evaluator(NAMES, FAKE[:20], other)
+        file.write_bytes(only_file(other).read_bytes())
+    else:
+        file.write_text("" if harm == "empty" else "not a tensor file")
+    with pytest.warns(UserWarning, match="cannot be used and are built again"):
+        assert tiny_evaluator(NAMES, REAL, tmp_path)(as_generator(FAKE)) == expected
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("change", ["data", "weights", "filter", "count"])
+def test_anything_that_changes_the_statistics_changes_the_key(tmp_path: Path, change: str) -> None:
+    tiny_evaluator(NAMES, REAL, tmp_path)
+    names = ["fid[tiny16,16px-tf1,n=30]"] if change == "filter" else ["fid[tiny17,16px,n=30]"] if change == "weights" else NAMES
+    real = REAL[:39] if change == "count" else REAL
+    description = {"data": "other"} if change == "data" else {}
+    if description:
+        cache = StatisticsCache(tmp_path)
+        assert cache.path({"data": "a"}) != cache.path({"data": "b"})
+    else:
+        tiny_evaluator(names, real, tmp_path)
+        assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_two_at_once_build_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = count_builds(monkeypatch)
+    threads = [threading.Thread(target=tiny_evaluator, args=(NAMES, REAL, tmp_path)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert built == ["tiny16:40"]
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("trainables.metrics.cache.save_file", broken)
+    with pytest.raises(OSError, match="no space left"):
+        tiny_evaluator(NAMES, REAL, tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
