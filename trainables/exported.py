@@ -1,4 +1,4 @@
-"""Exported generators: a folder with ``generator.safetensors``, ``config.json`` and ``samples.png`` that needs no sweep to sample.
+"""Exported generators: a folder of ``generator.safetensors``, ``config.json`` and ``samples.png`` that samples without a sweep.
 
 Neither Ray nor Optuna is imported here or by what this imports.
 """

@@ -58,7 +58,7 @@ class Storage:
         return self._filesystem.get_file_info(self._path(name)).type != fs.FileType.NotFound
 
     def list(self, folder: str = "") -> list[str]:
-        """Names of the files and folders right in ``folder``, sorted; unfinished writes left out; [] when there is no such folder."""
+        """Names of what lies right in ``folder``, sorted, without unfinished writes; [] when there is no such folder."""
         selector = fs.FileSelector(self._path(folder), allow_not_found=True)
         return sorted(info.base_name for info in self._filesystem.get_file_info(selector) if not info.base_name.endswith(".part"))
 

@@ -8,12 +8,12 @@ from ray import tune
 
 from tuner.paths import SweepPaths
 from tuner.progress import Progress
-from tuner.records import RecordBook
+from tuner.records import RecordBook, Unsaved
 from tuner.results import write_leaderboard
 from tuner.tensorboard import TensorBoardLog
 
 
-class SweepCallback(tune.Callback):
+class SweepCallback(Unsaved, tune.Callback):
     """Keeps records, leaderboard, TensorBoard and the progress display up to date. A trial is told by its Optuna number."""
 
     def __init__(self, paths: SweepPaths, records: RecordBook, metric: str, progress: Progress) -> None:

@@ -221,7 +221,10 @@ class _Forced:
 
 
 def _corners(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Draws of the space that hold, for every condition and backbone, each choice and the ends of each range; with the path varied."""
+    """Draws that between them hold, under every condition and backbone, each choice and the ends of each range.
+
+    Yields (path that is varied, values by path).
+    """
     backbones: list[Any] = space.possible("backbone") if "backbone" in space else [None]
     for path in space:
         for when, dimension in space.branches(path):

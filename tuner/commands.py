@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import shlex
 import warnings
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 import cluster
 import search_spaces
@@ -69,9 +69,9 @@ def export(sweep: Path, trial: int | None, out: Path | None) -> None:
     with _input_errors():
         paths = load_paths(sweep)
         folder = export_best(paths, load_spec(paths.folder / paths.SPEC), trial, out)
-    print(
-        f"export: {folder}\npictures: {folder / 'samples.png'}\nmore: gansweep sample {shlex.quote(str(folder))} --n 64 --out grid.png"
-    )
+    print(f"export: {folder}")
+    print(f"pictures: {folder / 'samples.png'}")
+    print(f"more: gansweep sample {_quoted(folder)} --n 64 --out grid.png")
 
 
 def _check(spec: SweepSpec, console: Console, *, resuming: bool) -> None:
@@ -87,23 +87,21 @@ def _run(spec: SweepSpec, console: Console, *, as_json: bool, address: str | Non
     _quiet()
     paths = SweepPaths(spec.root)
     console.print(f"sweep {spec.name}: {paths.folder}", soft_wrap=True)
-    console.print(f"watch: tensorboard --logdir {shlex.quote(str(paths.tensorboard()))}", soft_wrap=True)
+    console.print(f"watch: tensorboard --logdir {_quoted(paths.tensorboard())}", soft_wrap=True)
     with connect(address, code=CODE if address else (), env_vars=TRAIN_ENVIRONMENT):
         outcome = run_sweep(spec, _progress_on(console))
         metric = sweep_metric(spec)
         console.print(table(outcome.records, metric))
         if outcome.interrupted:
             left = unfinished(outcome.records)
-            console.print(
-                f"interrupted; {len(left)} trials are unfinished. Go on: gansweep resume {shlex.quote(str(paths.folder))}"
-            )
+            console.print(f"interrupted; {len(left)} trials are unfinished. Go on: gansweep resume {_quoted(paths.folder)}")
             raise SystemExit(INTERRUPTED)
         if not outcome.records.ranking():
             fail("no trial reached an evaluation with a finite FID; the reasons are in the table above", code=1)
         try:
             source = _finalists(spec, paths, outcome, console)
         except KeyboardInterrupt:
-            console.print(f"interrupted while scoring finalists. Go on: gansweep resume {shlex.quote(str(paths.folder))}")
+            console.print(f"interrupted while scoring finalists. Go on: gansweep resume {_quoted(paths.folder)}")
             raise SystemExit(INTERRUPTED) from None
     folder = export_best(paths, spec)
     if as_json:
@@ -138,22 +136,22 @@ def _show_result(
     if any(r.values.get("weights", spec.trial.get("weights")) == "random" for r in outcome.records.all()):
         lines.append("note: `weights: random` was set: no backbone was pretrained")
     console.print("\n".join(lines), soft_wrap=True)
-    rows = Table.grid(padding=(0, 2))
-    quoted = {
-        name: shlex.quote(str(path)) for name, path in (("export", folder), ("tb", paths.tensorboard()), ("sweep", paths.folder))
-    }
-    rows.add_row("pictures", str(folder / "samples.png"), f"xdg-open {shlex.quote(str(folder / 'samples.png'))}")
-    rows.add_row("generator", str(folder), f"gansweep sample {quoted['export']} --n 64 --out grid.png")
-    rows.add_row("TensorBoard", str(paths.tensorboard()), f"tensorboard --logdir {quoted['tb']}")
-    rows.add_row("tables", str(paths.folder), "trials.parquet, history.parquet, leaderboard.json")
-    console.print(rows, soft_wrap=True)
+    events, pictures = paths.tensorboard(), folder / "samples.png"
+    for name, path, command in (
+        ("pictures", pictures, f"xdg-open {_quoted(pictures)}"),
+        ("generator", folder, f"gansweep sample {_quoted(folder)} --n 64 --out grid.png"),
+        ("TensorBoard", events, f"tensorboard --logdir {_quoted(events)}"),
+        ("tables", paths.folder, f"ls {_quoted(paths.folder)}"),
+    ):
+        console.print(f"{name:<12} {path}\n{'':<12} {command}", soft_wrap=True)
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def _progress_on(console: Console) -> Callable[..., Progress]:
-    def make(*args: Any) -> Progress:
-        return Progress(*args, console=console)
-
-    return make
+    return functools.partial(Progress, console)
 
 
 @contextlib.contextmanager

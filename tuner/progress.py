@@ -6,6 +6,7 @@ import math
 import time
 from typing import Any
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -23,17 +24,14 @@ class Progress:
 
     Args:
         trials: number of trials of the whole sweep.
-        kimg: thousand images of a trial that is not stopped.
-        source_fid: FID of the source generator, for comparison; None when there is none.
+        deadline: `time.time()` at which the sweep's wall time is used up; None for no limit.
+        metric: full name of the metric that ranks the trials.
     """
 
-    def __init__(
-        self, records: RecordBook, trials: int, kimg: float, deadline: float | None, metric: str, console: Console | None = None
-    ) -> None:
-        self.records, self.trials, self.kimg, self.deadline, self.metric = records, trials, kimg, deadline, metric
-        self.console = console or Console(markup=False, highlight=False)
+    def __init__(self, console: Console, records: RecordBook, trials: int, deadline: float | None, metric: str) -> None:
+        self.console = console
+        self.records, self.trials, self.deadline, self.metric = records, trials, deadline, metric
         self.started_at = time.time()
-        self._worker_seconds_before = sum(r.worker_seconds for r in records.all())
         self._ended_before = sum(r.state != State.RUNNING for r in records.all())
         self._live = (
             Live(console=self.console, refresh_per_second=2, get_renderable=self._render) if self.console.is_terminal else None
@@ -93,31 +91,33 @@ def table(records: RecordBook, metric: str, limit: int | None = None) -> Table:
     """The trials, best first; those that run and have no FID yet come last."""
     ranked = records.ranking()
     rows = [*ranked, *(r for r in records.all() if r not in ranked)]
-    view = Table(title=f"best {metric} so far (lower is better)", title_justify="left", expand=False)
-    for column in ("trial", "state", "kimg", "FID", "best", "searched values", "why"):
-        view.add_column(column, justify="right" if column in ("trial", "kimg", "FID", "best") else "left")
+    view = Table(title=f"trials by their best {metric} (lower is better)", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("trial", "kimg", "FID", "best"):
+        view.add_column(column, justify="right", no_wrap=True)
+    view.add_column("state", no_wrap=True)
+    view.add_column("searched values; why it ended")
     for record in rows[:limit]:
         last: dict[str, Any] = record.reports[-1] if record.reports else {}
         fid = last.get("fid", math.nan)
         view.add_row(
             str(record.number),
-            Text(record.state.value, style=_STYLES[record.state]),
             f"{record.kimg:.2f}",
             f"{fid:.1f}" if math.isfinite(fid) else "-",
             f"{record.fid_best:.1f}" if math.isfinite(record.fid_best) else "-",
-            "\n".join(f"{path}={show(value)}" for path, value in record.values.items()) if len(rows) <= 4 else _brief(record),
-            record.reason,
+            Text(record.state.value, style=_STYLES[record.state]),
+            Text(brief(record)) + Text(f"\n{record.reason}" if record.reason else "", style="dim"),
         )
     return view
 
 
-def _brief(record: TrialRecord) -> str:
+def brief(record: TrialRecord) -> str:
+    """A trial's searched values, each under the last part of its path."""
     return " ".join(f"{path.rpartition('.')[2]}={show(value)}" for path, value in record.values.items())
 
 
 def show(value: Any) -> str:
     """A searched value, short."""
-    return f"{value:.3g}" if isinstance(value, float) else str(plain(value))
+    return f"{value:.3g}" if isinstance(value, float) else str(plain(value)) or "none"
 
 
 def _clock(seconds: float) -> str:

@@ -114,3 +114,13 @@ class RecordBook:
         """Mirrors a record to the storage."""
         data = json.dumps(asdict(self._records[number]), indent=1)
         self._trials.write_bytes(f"{trial_folder(number)}/record.json", data.encode())
+
+
+class Unsaved:
+    """For the sweep's searcher, scheduler and callback: Tune pickles them to restore a run, which gansweep never does.
+
+    Their state is the sweep's own files. So they pickle as empty shells, whatever they hold.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}

@@ -1,7 +1,7 @@
-"""Schedulers: they decide at each report whether a trial goes on, and say why not. A new one is a class and one line in SCHEDULERS.
+"""Schedulers decide at each report whether a trial goes on, and say why not. A new one is a class and one line in SCHEDULERS.
 
-Tune's own ASHA compares the last value, keeps its rungs in memory only (a restored sweep forgets them, ray#30838), and never stops
-a trial whose metric is NaN. These compare the best FID so far, write their rungs with the sweep, and leave nothing unsaid.
+Tune's own ASHA compares the last value, keeps its rungs in memory only (a restored sweep forgets them, ray#30838), and never
+stops a trial whose metric is NaN. These compare the best FID so far, write their rungs with the sweep, and say why.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from trainables.registry import Options, Registry
 from trainables.storage import Storage
-from tuner.records import RecordBook, State
+from tuner.records import RecordBook, State, Unsaved
 from tuner.trial import failure_reason
 
 _FILE = "scheduler.json"
@@ -76,7 +76,7 @@ class SuccessiveHalving:
 
     def restore(self, state: list[Any]) -> None:
         """Takes `state` up again; rungs that the spec no longer has are dropped."""
-        known = {rung: values for rung, values in state}
+        known = dict(state)
         self.rungs = [(rung, {int(k): v for k, v in known.get(rung, {}).items()}) for rung, _ in self.rungs]
 
 
@@ -103,7 +103,7 @@ class NoStopping:
 SCHEDULERS: Registry[Any] = Registry("scheduler", {"successive_halving": SuccessiveHalving, "none": NoStopping})
 
 
-class SweepScheduler(FIFOScheduler):
+class SweepScheduler(Unsaved, FIFOScheduler):
     """Tune's side: guards every trial against divergence and the wall time, then asks the rule from SCHEDULERS.
 
     Args:

@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 
 from search_spaces.space import Space
 from trainables.config import TrialConfig
-from tuner.records import RecordBook, State
+from tuner.records import RecordBook, State, Unsaved
 from tuner.trial_config import trial_config
 
 STUDY = "gansweep"
@@ -44,7 +44,7 @@ def sampler(seed: int, number: int) -> optuna.samplers.TPESampler:
         )
 
 
-class OptunaSearcher(Searcher):
+class OptunaSearcher(Unsaved, Searcher):
     """Proposes at most ``trials`` trials over all runs of the sweep.
 
     Args:

@@ -11,7 +11,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,8 @@ from tuner.trial import GroupTrial, TrialContext
 CACHE_DIR = os.environ.get("GANSWEEP_CACHE", "~/.cache/gansweep")
 
 # Tune writes no files of its own that anyone reads: results, TensorBoard and state are the sweep's.
-_TUNE_ENVIRONMENT = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_DISABLE_SIGINT_HANDLER": "1"}
+# Signals are ours to handle; without its new output engine it keeps quiet at verbose=0.
+_TUNE_ENVIRONMENT = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_DISABLE_SIGINT_HANDLER": "1"}
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,11 @@ def sweep_metric(spec: SweepSpec) -> str:
     return str(parse_metric(spec.trial["evaluation"]["metric"]))
 
 
-def run_sweep(spec: SweepSpec, progress_of: Any = Progress) -> Outcome:
+def run_sweep(spec: SweepSpec, progress_of: Callable[..., Progress]) -> Outcome:
     """Runs a sweep, or what is left of one, on the Ray that this process is connected to.
+
+    Args:
+        progress_of: makes the display from (records, trials, deadline, metric).
 
     Raises:
         PlacementError: the cluster can never place even one worker group.
@@ -75,7 +79,7 @@ def run_sweep(spec: SweepSpec, progress_of: Any = Progress) -> Outcome:
     metric = sweep_metric(spec)
     deadline = time.time() + spec.budget.wall_minutes * 60 if spec.budget.wall_minutes else None
     interrupted = _Interrupted()
-    with progress_of(records, spec.budget.trials, spec.budget.kimg, deadline, metric) as progress, interrupted.watch():
+    with progress_of(records, spec.budget.trials, deadline, metric) as progress, interrupted.watch():
         callback = SweepCallback(paths, records, metric, progress)
         searcher = OptunaSearcher(study, spec.search_space(), spec.base, spec.budget.trials, spec.seed, records, deadline)
         _fit(spec, paths, placement, searcher, callback, deadline)
@@ -100,7 +104,7 @@ def _fit(
     scratch = paths.folder / ".tune"
     with _environment(_TUNE_ENVIRONMENT):
         tuner = tune.Tuner(
-            # Ray places an actor that asks for nothing at all nowhere in particular; a byte of memory takes no CPU from the workers.
+            # Tune refuses an actor that asks for nothing; a byte of memory takes no CPU from the workers.
             tune.with_resources(tune.with_parameters(GroupTrial, context=context), {"memory": 1}),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,

@@ -1,8 +1,8 @@
 """TensorBoard events of each trial: scalars, fixed-noise image grids and HParams, written while the trial runs.
 
-Steps are images, which TensorBoard abbreviates by thousands: 1500 shows as 1.5k, so the axis reads in kimg. HParams are written when
-a trial starts, and its metric with every evaluation, so the table fills while the sweep runs (Tune's own logger writes it at
-a trial's end only, with the last value).
+Steps are images, which TensorBoard abbreviates by thousands: 1500 shows as 1.5k, so the axis reads in kimg. HParams are written
+when a trial starts, and its metric with every evaluation, so the table fills while the sweep runs (Tune's own logger writes it
+at a trial's end only, with the last value).
 """
 
 from __future__ import annotations

@@ -48,6 +48,7 @@ class GroupTrial(tune.Trainable):
     def setup(self, config: dict[str, Any], context: TrialContext | None = None) -> None:
         assert context is not None
         self.context = context
+        self.step_reported = -1  # of the open trial; -1 before its first report
         self.group: WarmGroup | None = None
         self._begin(config)
 

@@ -1,0 +1,43 @@
+# Two commands matter: `make sweep` and `make test`. Each sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+IMAGES := examples/twemoji/images
+
+.PHONY: sweep test test-fast lint bench source clean
+
+sweep: $(VENV)/.demo  ## run the demo: fine-tune an emoji-face generator, on real pictures and real weights
+	$(BIN)/python examples/twemoji/images.py $(IMAGES)
+	$(BIN)/gansweep run examples/twemoji/sweep.yaml
+
+test: $(VENV)/.test  ## all tests
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.test  ## tests that take less than about ten seconds each
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/.test  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.test  ## benchmarks; each prints ratios measured side by side
+	for script in tests/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+source: $(VENV)/.demo  ## train the demo's source checkpoint anew (about an hour on two cores)
+	$(BIN)/python examples/twemoji/images.py $(IMAGES)
+	$(BIN)/python examples/twemoji/train_source.py $(IMAGES)/others
+
+clean:  ## remove the environment and the demo's pictures
+	rm -rf $(VENV) $(IMAGES)
+
+$(VENV)/.demo: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; run: make PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[demo]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.demo pyproject.toml
+	$(BIN)/python -m pip install --quiet -e '.[demo,test,lint]'
+	touch $@
