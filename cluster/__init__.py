@@ -2,6 +2,7 @@
 
 from cluster.errors import ClusterError, JobNotFoundError, TokenError, UnreachableError
 from cluster.janitor import HeldGroup, busy_resources, held_placement_groups, remove_placement_groups, wait_until_free
+from cluster.jobs import Job, Jobs
 from cluster.placement import GroupShape, Node, PlacementError, PlacementPlan, plan, read_nodes, this_machine
 from cluster.session import Session, connect, inside_job
 
@@ -9,7 +10,9 @@ __all__ = [
     "ClusterError",
     "GroupShape",
     "HeldGroup",
+    "Job",
     "JobNotFoundError",
+    "Jobs",
     "Node",
     "PlacementError",
     "PlacementPlan",

@@ -89,6 +89,8 @@ def _start_node(arguments: list[str], log: Path, token: Path) -> subprocess.Pope
     command += [f"--object-store-memory={80 * 2**20}"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    # As in an activated environment: the `python` of a job's entrypoint is the first on the node's path.
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     with log.open("wb") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=env, start_new_session=True)
     deadline = time.monotonic() + _START_TIMEOUT_S
