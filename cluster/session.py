@@ -8,6 +8,7 @@ needs 20 seconds to say "failed to connect" to a wrong token and minutes to nobo
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ AUTO = "auto"
 OBJECT_STORE_BYTES = 256 * 2**20
 
 _PROBE_TIMEOUT_S = 5.0
+_JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -60,7 +62,7 @@ def connect(
         dashboard: whether an embedded Ray brings its dashboard, on the loopback interface only.
         code: folders of Python packages to ship to a cluster. Not needed by an embedded Ray, which shares our files; inside a
             submitted job they came with the job.
-        env_vars: environment variables for all workers.
+        env_vars: environment variables for all workers. Inside a submitted job, those of the job win.
         log_to_driver: whether what workers print shows here.
 
     Raises:
@@ -71,9 +73,13 @@ def connect(
     if ray.is_initialized():
         raise ClusterError("this process is already connected to Ray: call ray.shutdown() first")
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": log_to_driver}
-    runtime_env: dict[str, Any] = {"env_vars": dict(env_vars)} if env_vars else {}
+    runtime_env: dict[str, Any] = {}
+    if own_vars := {name: value for name, value in (env_vars or {}).items() if name not in _job_env_vars()}:
+        runtime_env["env_vars"] = own_vars
     with ExitStack() as stack:
         if address is None:
+            if inside_job():
+                raise ClusterError('a submitted job runs on its own cluster: give it --address auto (connect("auto"))')
             stack.enter_context(auth_mode(os.environ.get("RAY_AUTH_MODE", "token")))
             # "local" is the one address that starts a fresh instance even if RAY_ADDRESS is set or another Ray runs here.
             options |= {"address": "local", "num_cpus": num_cpus, "num_gpus": num_gpus, "include_dashboard": dashboard}
@@ -100,7 +106,7 @@ def connect(
 
 def inside_job() -> bool:
     """Whether this process is the entrypoint of a job submitted to a cluster, whose code and environment came with it."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    return _JOB_CONFIG in os.environ
 
 
 def resolve_address(address: str) -> str:
@@ -178,6 +184,12 @@ def _ask_version(address: str, header: Mapping[str, str]) -> str | None:
                 )
             ) from None
         return str(reply.ray_version)
+
+
+def _job_env_vars() -> dict[str, str]:
+    """What this process's job set for all workers when it was submitted: Ray refuses to hear of the same name twice."""
+    config = json.loads(os.environ.get(_JOB_CONFIG, "{}"))
+    return (config.get("runtime_env") or {}).get("env_vars") or {}
 
 
 def _find_local_cluster() -> str:

@@ -23,7 +23,7 @@ import ray  # noqa: F401 - brings psutil, which it vendors, onto the path
 
 import psutil  # type: ignore[import-untyped]  # isort: skip
 
-_START_TIMEOUT_S = 60
+_START_TIMEOUT_S = 120  # a busy machine with two cores needs 20 to 40
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,23 @@ def two_node_cluster(*, head_cpus: int = 1, worker_cpus: int = 1) -> Iterator[Tw
 
 def stop_node(pid: int) -> None:
     """Ends one node: politely first, then whatever of its processes is left."""
-    try:
-        process = psutil.Process(pid)
-    except psutil.NoSuchProcess:
+    family = family_of(pid)
+    if not family:
         return
-    family = [process, *process.children(recursive=True)]
-    process.terminate()
+    family[0].terminate()
     _, alive = psutil.wait_procs(family, timeout=5)
     for member in alive:
         member.kill()
     psutil.wait_procs(alive, timeout=5)
+
+
+def family_of(pid: int) -> list[psutil.Process]:
+    """A process and all its descendants; empty if it has gone."""
+    try:
+        process = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return []
+    return [process, *process.children(recursive=True)]
 
 
 def _start_node(arguments: list[str], log: Path, token: Path) -> subprocess.Popen[bytes]:

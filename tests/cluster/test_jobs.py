@@ -105,13 +105,23 @@ def test_a_job_joins_its_cluster(cluster: TwoNodeCluster, tmp_path: Path) -> Non
         "import ray\n"
         "from cluster import connect, inside_job\n"
         "assert inside_job()\n"
-        "with connect('auto', code=['not needed here']) as session:\n"
-        "    print('nodes', len(ray.nodes()), ray.get(ray.remote(lambda: 'worked').remote()))\n"
+        "def task():\n"
+        "    import os\n"
+        "    return os.environ['FROM_JOB'], os.environ['FROM_BOTH'], os.environ['FROM_DRIVER']\n"
+        "with connect('auto', code=['not needed here'], env_vars={'FROM_BOTH': 'd', 'FROM_DRIVER': 'd'}):\n"
+        "    print('nodes', len(ray.nodes()), *ray.get(ray.remote(task).remote()))\n"
+        "try:\n"
+        "    with connect(): pass\n"
+        "except RuntimeError as error:\n"
+        "    print(error)\n"
     )
     jobs = Jobs(cluster.dashboard_url)
-    job = jobs.wait(jobs.submit("python driver.py", working_dir=tmp_path, code=[root / "cluster"]), timeout_s=60)
+    env_vars = {"FROM_JOB": "j", "FROM_BOTH": "j"}
+    job_id = jobs.submit("python driver.py", working_dir=tmp_path, code=[root / "cluster"], env_vars=env_vars)
+    job = jobs.wait(job_id, timeout_s=60)
     assert job.status == "SUCCEEDED", jobs.logs(job.id)
-    assert "nodes 2 worked" in jobs.logs(job.id)
+    assert "nodes 2 j j d\n" in jobs.logs(job.id)
+    assert "a submitted job runs on its own cluster: give it --address auto" in jobs.logs(job.id)
 
 
 @pytest.mark.slow

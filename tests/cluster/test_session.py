@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from cluster import (
     remove_placement_groups,
     wait_until_free,
 )
-from tests.clusters import TwoNodeCluster
+from tests.clusters import TwoNodeCluster, family_of
 
 
 @pytest.fixture
@@ -150,3 +153,31 @@ def test_an_embedded_ray_is_fresh_whatever_else_runs_here(
     assert "RAY_AUTH_MODE" not in os.environ
     with pytest.raises(UnreachableError), connect(session.address):
         pass
+
+
+BLOCKED = """
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background process ignores it
+import ray
+from cluster import connect
+with connect(num_cpus=1):
+    task = ray.remote(lambda: time.sleep(600)).remote()
+    print("running", flush=True)
+    ray.get(task)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_cluster")
+def test_ctrl_c_leaves_no_process_behind() -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", BLOCKED]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
+        family = family_of(process.pid)
+        assert len(family) > 3
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=30)
+    assert printed.rstrip().endswith("KeyboardInterrupt")
+    assert [member for member in family if member.is_running()] == []
