@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +20,10 @@ from trainables.config import TrialConfig
 from trainables.data import DataError, load_dataset
 from trainables.metrics import parse_metric
 from trainables.metrics.inception import InceptionWeightsNotFoundError, load_inception
+from trainables.metrics.kinds import KINDS
 from trainables.registry import unknown_name
 from trainables.source import read_source
-from tuner.problems import Problem, SpecError, field_names, from_pydantic
+from tuner.problems import Problem, field_names, from_pydantic
 from tuner.spec import SweepSpec
 from tuner.trial_config import merged
 
@@ -40,23 +43,41 @@ def check_spec(spec: SweepSpec) -> list[Problem]:
         for key, elsewhere in _SET_ELSEWHERE.items()
         if key in spec.trial
     ]
-    if problems:
-        return problems
-    try:
-        space = spec.search_space()
-    except SpaceError as error:
-        return [Problem(f"space.{path}" if path else "space", message) for path, message in error.problems]
-    problems.extend(_unknown_paths(space))
     if not problems:
-        problems.extend(_trials_that_cannot_be(spec, space))
+        problems.extend(_search_problems(spec))
     if spec.finalists:
-        problems.extend(_metric_problem("finalists.metric", spec.finalists.metric))
+        problems.extend(_metric_problem("finalists.metric", spec.finalists.metric, ranks=True))
     grace = getattr(spec.scheduler, "grace_kimg", None)
     if grace is not None and grace >= spec.budget.kimg:
         problems.append(
             Problem("scheduler.grace_kimg", f"must be less than budget.kimg ({spec.budget.kimg:g}), but got {grace:g}")
         )
     return problems
+
+
+def _search_problems(spec: SweepSpec) -> Iterator[Problem]:
+    try:
+        space = spec.search_space()
+    except SpaceError as error:
+        # A misspelt backbone often is what makes a condition impossible; it is named first.
+        yield from _unknown_backbones(spec.space)
+        for path, message in error.problems:
+            yield Problem(f"space.{path}" if path else "space", message)
+        # What is fixed can be judged without the space.
+        yield from _trials_that_cannot_be(spec, [({}, spec.base)])
+        return
+    unknown = list(_unknown_paths(space))
+    yield from unknown
+    if not unknown:
+        yield from _trials_that_cannot_be(spec, [(values, merged(spec.base, values)) for values in _corners(space)])
+
+
+def _unknown_backbones(space: Any) -> Iterator[Problem]:
+    choices = space.get("backbone", {}) if isinstance(space, dict) else {}
+    choices = choices.get("choice") if isinstance(choices, dict) else None
+    for name in choices if isinstance(choices, list) else ():
+        if name not in BACKBONES:
+            yield Problem("space.backbone", unknown_name("backbone", str(name), BACKBONES))
 
 
 def preflight(spec: SweepSpec, cache_dir: Path, *, resuming: bool = False) -> list[tuple[str, str]]:
@@ -70,13 +91,10 @@ def preflight(spec: SweepSpec, cache_dir: Path, *, resuming: bool = False) -> li
     """
     problems: list[Problem] = []
     skipped: list[tuple[str, str]] = []
-    if not resuming and spec.root.exists() and any(spec.root.iterdir()):
-        problems.append(
-            Problem(
-                "name", f"{spec.root} is already there: `gansweep resume {spec.root}` goes on with it, or choose another name"
-            )
-        )
-    problems.extend(_storage_problem(spec))
+    if not resuming and spec.root.exists() and not (spec.root.is_dir() and not any(spec.root.iterdir())):
+        problems.append(Problem("name", _taken(spec.root)))
+    else:
+        problems.extend(_storage_problem(spec))
     try:
         dataset = load_dataset(spec.data, cache_dir)
         skipped = list(dataset.skipped)
@@ -94,13 +112,19 @@ def preflight(spec: SweepSpec, cache_dir: Path, *, resuming: bool = False) -> li
             problems.append(Problem("source", str(error)))
     problems.extend(_weight_problems(spec))
     if problems:
-        raise SpecError(str(spec.root.name), problems)
+        raise spec.error(problems)
     return skipped
+
+
+def _taken(root: Path) -> str:
+    if not (root / "spec.yaml").is_file():
+        return f"choose another name, or storage: {root} is already there and is no sweep"
+    return f"the sweep {root} is already there: go on with it by `gansweep resume {root}`, or choose another name"
 
 
 def example_configs(spec: SweepSpec) -> list[TrialConfig]:
     """Configurations that between them hold every choice and the ends of every range of the space."""
-    return [TrialConfig.model_validate(merged(spec.base, values)) for _, values in _corners(spec.search_space())]
+    return [TrialConfig.model_validate(merged(spec.base, values)) for values in _corners(spec.search_space())]
 
 
 def _unknown_paths(space: Space) -> Iterator[Problem]:
@@ -111,7 +135,9 @@ def _unknown_paths(space: Space) -> Iterator[Problem]:
         for name in ("generator", "discriminator"):  # one of several models, told apart by `name`
             if parents == [name]:
                 known = sorted({field for option in _options(name) for field in option.model_fields})
-        if path in _SET_ELSEWHERE:
+        if parents[:1] == ["evaluation"] or path == "evaluation":
+            yield Problem(f"space.{path}", "cannot be searched: all trials are judged alike, by 'trial.evaluation'")
+        elif path in _SET_ELSEWHERE:
             yield Problem(f"space.{path}", f"cannot be searched: it is set by {_SET_ELSEWHERE[path]!r}")
         elif leaf not in known:
             yield Problem(f"space.{path}", unknown_name("key of a trial", leaf, known))
@@ -125,26 +151,33 @@ def _options(name: str) -> list[type[BaseModel]]:
     return [component.Options for component in registry.values()]
 
 
-def _trials_that_cannot_be(spec: SweepSpec, space: Space) -> Iterator[Problem]:
-    for path, values in _corners(space):
+def _trials_that_cannot_be(spec: SweepSpec, trials: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Problem]:
+    """What is wrong with each of ``trials``: (searched values, configuration as data)."""
+    for values, data in trials:
         try:
-            # Backbone problems are listed one by one below; pydantic would fold them into one.
-            config = TrialConfig.model_validate(merged(spec.base, values))
+            config = TrialConfig.model_validate(data)
         except ValidationError as error:
             for key, message in _folded(error):
-                place = f"space.{key}" if key in values else f"space.{path}" if path in key else f"trial.{key}"
-                condition = f" (when backbone = {values['backbone']})" if "backbone" in values and key in values else ""
-                yield Problem(place, message + condition)
+                yield Problem(_place(key, values), message)
             continue
-        if config.batch_size % spec.resources.workers:
-            key = "space.batch_size" if "batch_size" in values else "trial.batch_size"
-            yield Problem(
-                key, f"must be shared evenly by resources.workers ({spec.resources.workers}), but got {config.batch_size}"
-            )
-        for name in (config.evaluation.metric, *config.evaluation.also):
-            yield from _metric_problem("trial.evaluation", name)
-        if config.evaluation.every_kimg > spec.budget.kimg:
-            yield Problem("trial.evaluation.every_kimg", f"must be at most budget.kimg ({spec.budget.kimg:g})")
+        workers = spec.resources.workers
+        if config.batch_size % workers:
+            rule = f"must be a multiple of resources.workers ({workers}), which share it evenly"
+            yield Problem(_place("batch_size", values), f"{rule}, but got {config.batch_size}")
+        yield from _metric_problem("trial.evaluation.metric", config.evaluation.metric, ranks=True)
+        for name in config.evaluation.also:
+            yield from _metric_problem("trial.evaluation.also", name, ranks=False)
+        every = config.evaluation.every_kimg
+        if every > spec.budget.kimg:
+            yield Problem("trial.evaluation.every_kimg", f"must be at most budget.kimg ({spec.budget.kimg:g}), but got {every:g}")
+
+
+def _place(key: str, values: dict[str, Any]) -> str:
+    """Where in the spec a key of a trial's configuration was given."""
+    if key in _SET_ELSEWHERE:
+        return _SET_ELSEWHERE[key]
+    searched = [path for path in values if key == path or key.startswith((f"{path}.", f"{path}["))]
+    return f"space.{max(searched, key=len)}" if searched else f"trial.{key}"
 
 
 def _folded(error: ValidationError) -> list[Problem]:
@@ -154,15 +187,18 @@ def _folded(error: ValidationError) -> list[Problem]:
         if problem.key:
             found.append(problem)
         else:
-            found.extend(Problem(*part.split(": ", 1)) for part in problem.message.split("; ") if ": " in part)
+            found.extend(Problem(*part.split(": ", 1)) for part in re.split(r"; (?=[a-z_.]+: )", problem.message))
     return found
 
 
-def _metric_problem(key: str, name: str) -> list[Problem]:
+def _metric_problem(key: str, name: str, *, ranks: bool) -> list[Problem]:
     try:
-        parse_metric(name, BACKBONES)
+        metric = parse_metric(name, BACKBONES)
     except ValueError as error:
         return [Problem(key, str(error))]
+    if ranks and not metric.lower_is_better:
+        fit = ", ".join(kind for kind, entry in KINDS.items() if entry.lower_is_better)
+        return [Problem(key, f"must be a metric of which less is better ({fit}), but got {name!r}")]
     return []
 
 
@@ -170,15 +206,17 @@ def _storage_problem(spec: SweepSpec) -> list[Problem]:
     if "://" in spec.storage:
         return [Problem("storage", f"must be a local or shared folder (the journal appends to a file), but got {spec.storage}")]
     probe = spec.root / f".probe-{uuid.uuid4().hex[:8]}"
-    made = not spec.root.exists()
+    made = [folder for folder in (spec.root, *spec.root.parents) if not folder.exists()]
     try:
         spec.root.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        return [Problem("storage", f"{spec.storage} cannot be written: {error.strerror or error}")]
-    if made:
-        spec.root.rmdir()
+        return [Problem("storage", f"must be a folder that can be written, but {spec.storage} cannot: {error.strerror or error}")]
+    finally:
+        with contextlib.suppress(OSError):
+            for folder in made:
+                folder.rmdir()
     return []
 
 
@@ -220,10 +258,10 @@ class _Forced:
         return value if value is not None and low <= value <= high else low
 
 
-def _corners(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:
+def _corners(space: Space) -> Iterator[dict[str, Any]]:
     """Draws that between them hold, under every condition and backbone, each choice and the ends of each range.
 
-    Yields (path that is varied, values by path).
+    Yields values by path.
     """
     backbones: list[Any] = space.possible("backbone") if "backbone" in space else [None]
     for path in space:
@@ -238,4 +276,4 @@ def _corners(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:
                     continue
                 for end in ends:
                     forced = {"backbone": backbone} | given | {path: end}
-                    yield path, space.suggest(_Forced(forced))
+                    yield space.suggest(_Forced(forced))

@@ -6,8 +6,9 @@ from typing import Any
 
 import optuna
 import yaml
+from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cluster.placement import PlacementPlan
 from tuner.cli import print_json
@@ -49,7 +50,7 @@ def show_plan(spec: SweepSpec, placement: PlacementPlan, console: Console, *, as
     console.rule("spec, resolved", align="left")
     console.print(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), soft_wrap=True)
     console.rule("search space", align="left")
-    view = Table("searched", "range", "when", show_lines=False)
+    view = Table(*(Column(name, overflow="fold") for name in ("searched", "range", "when")), box=box.SIMPLE_HEAD)
     for row in rows:
         view.add_row(row.path, row.range, row.when)
     console.print(view)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from trainables.registry import unknown_name
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+PATTERNS = {NAME_PATTERN: "begin with a letter or digit and hold only letters, digits, '.', '_' and '-'"}
+"""Regular expressions of text fields, and what they ask for in words."""
 
 
 class Problem(NamedTuple):
@@ -25,24 +30,36 @@ class SpecError(ValueError):
         file: where the problems are.
         problems: all of them.
         lines: dotted key → line number, where known.
+        overridden: dotted keys that ``--set`` gave, whose problems are not the file's.
     """
 
-    def __init__(self, file: str, problems: Iterable[Problem], lines: Mapping[str, int] | None = None) -> None:
-        self.file, self.problems, self.lines = file, list(dict.fromkeys(problems)), dict(lines or {})
+    def __init__(
+        self, file: str, problems: Iterable[Problem], lines: Mapping[str, int] | None = None, overridden: Iterable[str] = ()
+    ) -> None:
+        self.file, self.lines, self.overridden = file, dict(lines or {}), set(overridden)
+        self.problems = list(dict.fromkeys(problems))
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        rows = []
-        for key, message in self.problems:
-            line = self._line(key)
-            place = f"{self.file}:{line}" if line else self.file
-            rows.append(f"{place}: {key}: {message}" if key else f"{place}: {message}")
-        return "\n".join(rows)
+        return "\n".join(row for _, row in sorted(map(self._row, self.problems), key=lambda row: row[0]))
 
-    def _line(self, key: str) -> int | None:
-        while key and key not in self.lines:
-            key = key.rpartition(".")[0]
-        return self.lines.get(key)
+    def _row(self, problem: Problem) -> tuple[int, str]:
+        """Line in the file, 0 where there is none, and the text."""
+        key, message = problem
+        if key.startswith("--set"):
+            return 0, f"{key}: {message}"
+        if self._nearest(key, self.overridden):
+            return 0, f"--set {key}: {message}"
+        line = self.lines.get(self._nearest(key, self.lines), 0)
+        place = f"{self.file}:{line}" if line else self.file
+        return line, f"{place}: {key}: {message}" if key else f"{place}: {message}"
+
+    @staticmethod
+    def _nearest(key: str, known: Container[str]) -> str:
+        """The longest of ``known`` that is ``key`` or a key above it; "" where there is none."""
+        while key and key not in known:
+            key = key[: max(key.rfind("."), key.rfind("["), 0)]
+        return key
 
 
 def from_pydantic(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[Problem]:
@@ -63,37 +80,105 @@ def field_names(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
 
 
 def line_numbers(text: str) -> dict[str, int]:
-    """Dotted key → line (from 1) of every key of a YAML text."""
+    """Dotted key → line (from 1) of every key of a YAML text, and of the items of its lists (``key[0]``)."""
     lines: dict[str, int] = {}
 
-    def walk(node: yaml.Node | None, prefix: str) -> None:
+    def walk(node: yaml.Node | None, path: str) -> None:
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
-                path = f"{prefix}{key.value}"
-                lines[path] = key.start_mark.line + 1
-                walk(value, f"{path}.")
+                below = f"{path}.{key.value}" if path else str(key.value)
+                lines[below] = key.start_mark.line + 1
+                walk(value, below)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                lines[f"{path}[{index}]"] = item.start_mark.line + 1
+                walk(item, f"{path}[{index}]")
 
     walk(yaml.compose(text, Loader=yaml.SafeLoader), "")
     return lines
 
 
+def repeated_keys(text: str) -> list[Problem]:
+    """Keys that stand twice in one mapping of a YAML text; YAML's reader would silently take the last."""
+    problems: list[Problem] = []
+
+    def walk(node: yaml.Node | None, path: str) -> None:
+        if isinstance(node, yaml.MappingNode):
+            first: dict[str, int] = {}
+            for key, value in node.value:
+                name, line = str(key.value), key.start_mark.line + 1
+                below = f"{path}.{name}" if path else name
+                if name in first:
+                    problems.append(Problem(below, f"must be given once, but stands on lines {first[name]} and {line}"))
+                first.setdefault(name, line)
+                walk(value, below)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                walk(item, f"{path}[{index}]")
+
+    walk(yaml.compose(text, Loader=yaml.SafeLoader), "")
+    return problems
+
+
+# Pydantic's kinds of error → what must hold. Placeholders are the context that pydantic gives.
+_RULES = {
+    "missing": "must be given, but is missing",
+    "greater_than": "must be > {gt}",
+    "greater_than_equal": "must be >= {ge}",
+    "less_than": "must be < {lt}",
+    "less_than_equal": "must be <= {le}",
+    "finite_number": "must be finite",
+    "int_from_float": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping of keys",
+    "model_type": "must be a mapping of keys",
+    "model_attributes_type": "must be a mapping of keys",
+}
+
+
 def _problem(item: Any, model: type[BaseModel], prefix: str) -> Problem:
     location = tuple(item["loc"])
     kind, value, context = item["type"], item["input"], item.get("ctx", {})
-    key = prefix + ".".join(str(part) for part in _without_tags(model, location))
+    parts = _without_tags(model, location)
+    key = prefix + _dotted(parts)
     if kind == "extra_forbidden":
         return Problem(key, unknown_name("key", str(location[-1]), field_names(model, location[:-1])))
-    if kind == "missing":
-        return Problem(key, "must be given, but is missing")
     if kind in ("literal_error", "union_tag_invalid"):
-        text = context.get("expected") or context["expected_tags"]
-        choices = [choice.strip().strip("'") for choice in text.replace(" or ", ", ").split(",")]
-        given = context.get("tag", value)
-        return Problem(key, unknown_name("value", str(given), choices))
+        # The choices themselves hold commas and quotes only if a component's name does.
+        choices = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
+        what = next((part for part in reversed(parts) if isinstance(part, str)), "value").replace("_", " ")
+        key = key if kind == "literal_error" else f"{key}.name"
+        return Problem(key, unknown_name(what, str(context.get("tag", value)), choices))
     if kind == "union_tag_not_found":
-        return Problem(f"{key}.name", "must be given, but is missing")
-    message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return Problem(key, f"{message}, but got {value!r}" if kind != "value_error" else message)
+        if not isinstance(value, Mapping):
+            return Problem(key, f"must be a mapping of keys, but {_given(value)}")
+        return Problem(f"{key}.name", _RULES["missing"])
+    if kind == "value_error":
+        return Problem(key, item["msg"].removeprefix("Value error, "))
+    if kind == "string_pattern_mismatch" and context["pattern"] in PATTERNS:
+        return Problem(key, f"must {PATTERNS[context['pattern']]}, but {_given(value)}")
+    if kind in _RULES:
+        rule = _RULES[kind].format(**context)
+        return Problem(key, rule if kind == "missing" else f"{rule}, but {_given(value)}")
+    return Problem(key, f"{item['msg'].removeprefix('Input ')}, but {_given(value)}")
+
+
+def _given(value: Any) -> str:
+    return "is empty" if value is None or value == "" else f"got {value!r}"
+
+
+def _dotted(parts: Iterable[Any]) -> str:
+    """``("augment", 0)`` → ``augment[0]``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")
 
 
 def _without_tags(model: type[BaseModel], location: tuple[Any, ...]) -> list[Any]:

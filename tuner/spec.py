@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
-from search_spaces.space import Space
+from search_spaces.space import Space, preset_names
 from trainables.data import DataOptions
 from trainables.registry import Options, options_union
-from tuner.problems import Problem, SpecError, from_pydantic, line_numbers
+from tuner.problems import NAME_PATTERN, Problem, SpecError, from_pydantic, line_numbers, repeated_keys
 from tuner.schedulers import SCHEDULERS
-from tuner.trial_config import merged
+from tuner.trial_config import merged, with_default_names
 
 if TYPE_CHECKING:
     SchedulerOptions: TypeAlias = Any
@@ -61,7 +61,7 @@ class Finalists(Options):
 class SweepSpec(Options):
     """One sweep: what to train on, what to try, how much to spend, where to run and where to write."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=NAME_PATTERN)
     """Name of the sweep and of its folder below ``storage``."""
     task: Literal["generation"] = "generation"
     """What the generator does; "generation" makes images from noise."""
@@ -83,6 +83,12 @@ class SweepSpec(Options):
     seed: int = Field(0, ge=0)
     """Seed of proposals, initialisation, noise, augmentation and order."""
     finalists: Finalists | None = None
+    _written: tuple[str, dict[str, int], frozenset[str]] = PrivateAttr(default=("spec", {}, frozenset()))
+    """File, lines of its keys, and keys that ``--set`` gave: where `error` says that a problem is."""
+
+    def error(self, problems: Sequence[Problem]) -> SpecError:
+        """The error that says, for each problem of this spec, where it was written."""
+        return SpecError(self._written[0], problems, *self._written[1:])
 
     @property
     def root(self) -> Path:
@@ -92,7 +98,7 @@ class SweepSpec(Options):
     @property
     def base(self) -> dict[str, Any]:
         """The part of `TrialConfig` that is not searched, as data."""
-        return self.trial | {
+        return with_default_names(self.trial) | {
             "task": self.task,
             "resolution": self.data.resolution,
             "kimg": self.budget.kimg,
@@ -119,33 +125,19 @@ def load_spec(file: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     from tuner.checks import check_spec
 
     text, data = _read(file)
-    problems: list[Problem] = []
-    values: dict[str, Any] = {}
-    for override in overrides:
-        path, equals, value = override.partition("=")
-        if not equals or not path:
-            problems.append(Problem("--set", f"must look like path=value, but got {override!r}"))
-            continue
-        try:
-            values[path] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            problems.append(Problem(f"--set {path}", f"is not YAML: {value!r}"))
-    spec = None
-    try:
-        # A space's keys hold dots of their own, so an override of one is looked up as it is written.
-        space = {path[len("space.") :]: values.pop(path) for path in list(values) if path.startswith("space.")}
-        data = merged(data, values)
-        if space and isinstance(data.get("space"), dict):
-            data["space"] = data["space"] | space
-        spec = _resolved(SweepSpec.model_validate(data), file.parent)
-    except ValidationError as error:
-        problems.extend(from_pydantic(error, SweepSpec))
-    except (AttributeError, TypeError):
-        problems.append(Problem("--set", "sets a key below a value that is not a mapping"))
-    if spec is not None:
-        problems.extend(check_spec(spec))
-    if problems or spec is None:
-        raise SpecError(str(file), problems, line_numbers(text))
+    problems = repeated_keys(text)
+    data, overridden, wrong = _overridden(data, overrides)
+    problems += wrong
+    spec, wrong = _validated(data)
+    problems += wrong
+    known = [problem.key for problem in wrong]
+    problems += [
+        p for p in check_spec(spec) if not any(p.key == key or p.key.startswith((f"{key}.", f"{key}[")) for key in known)
+    ]
+    if problems:
+        raise SpecError(str(file), problems, line_numbers(text), overridden)
+    spec = _resolved(spec, file.parent)
+    spec._written = (str(file), line_numbers(text), frozenset(overridden))
     return spec
 
 
@@ -155,6 +147,9 @@ def dump_spec(spec: SweepSpec) -> bytes:
 
 
 def _read(file: Path) -> tuple[str, dict[str, Any]]:
+    if file.is_dir():
+        hint = f"; `gansweep resume {file}` goes on with the sweep in it" if (file / "spec.yaml").is_file() else ""
+        raise SpecError(str(file), [Problem("", f"must be a YAML file, but is a folder{hint}")])
     if not file.is_file():
         near = sorted(str(p) for p in file.parent.glob("*.y*ml")) if file.parent.is_dir() else []
         hint = f"; YAML files there: {', '.join(near)}" if near else ""
@@ -162,15 +157,83 @@ def _read(file: Path) -> tuple[str, dict[str, Any]]:
     try:
         text = file.read_text(encoding="utf-8")
         data = yaml.safe_load(text)
+    except OSError as error:
+        raise SpecError(str(file), [Problem("", f"cannot be read: {error.strerror or error}")]) from error
     except UnicodeDecodeError as error:
         raise SpecError(str(file), [Problem("", f"is not UTF-8 text: {error}")]) from error
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise SpecError(str(file), [Problem("", f"YAML syntax error at {where}{error.problem}")]) from error
+        raise _syntax_error(file, error) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise SpecError(str(file), [Problem("", f"YAML allows no character {error.character:#x}")], {"": line}) from error
+    if data is None:
+        raise SpecError(str(file), [Problem("", "must hold a mapping of keys, but is empty")])
     if not isinstance(data, dict):
-        raise SpecError(str(file), [Problem("", f"must hold a mapping of keys, but holds a {type(data).__name__}")])
+        raise SpecError(str(file), [Problem("", f"must hold a mapping of keys, but holds {data!r}")])
     return text, data
+
+
+def _syntax_error(file: Path, error: yaml.MarkedYAMLError) -> SpecError:
+    mark, message = error.problem_mark, f"YAML syntax error: {error.problem}"
+    if "\\t" in message:
+        message += "; YAML is indented by spaces, not by tabs"
+    if mark is None:
+        return SpecError(str(file), [Problem("", message)])
+    if error.context and error.context_mark and error.context_mark.line != mark.line:
+        message += f" ({error.context} that begins on line {error.context_mark.line + 1})"
+    return SpecError(str(file), [Problem("", f"column {mark.column + 1}: {message}")], {"": mark.line + 1})
+
+
+def _overridden(data: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], list[str], list[Problem]]:
+    """The file's data with each ``path=value`` set in it, the paths that were set, and what is wrong with the others."""
+    paths: list[str] = []
+    problems: list[Problem] = []
+    for override in overrides:
+        path, equals, text = (part.strip() for part in override.partition("="))
+        if not equals or not path:
+            problems.append(Problem(f"--set {override}", "must look like path=value, such as budget.trials=20"))
+            continue
+        try:
+            value = yaml.safe_load(text)
+            data = _with(data, path, value)
+        except yaml.YAMLError:
+            problems.append(Problem(f"--set {path}", f"the value must be YAML, but got {text!r}"))
+        except (AttributeError, TypeError):
+            problems.append(Problem(f"--set {path}", "is below a key that holds a value, not a mapping of keys"))
+        else:
+            paths.append(path)
+    return data, paths, problems
+
+
+def _with(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    if not path.startswith("space."):
+        return merged(data, {path: value})
+    # A space's keys hold dots of their own, so one of them is set as it is written.
+    space = data.get("space")
+    if isinstance(space, str) and space in preset_names():
+        space = Space.preset(space).to_data()
+    return data | {"space": (space or {}) | {path.removeprefix("space."): value}}
+
+
+# Stands in for a part of a spec that is wrong or missing, so that the other parts are checked too; passes every check.
+_SOUND = {
+    "name": "unnamed",
+    "data": {"path": ".", "resolution": 64},
+    "trial": {},
+    "space": {},
+    "budget": {"trials": 1, "kimg": 1e9},
+    "scheduler": {"name": "none"},
+}
+
+
+def _validated(data: dict[str, Any]) -> tuple[SweepSpec, list[Problem]]:
+    """The spec, and what is wrong with it by itself; wrong parts are replaced by sound ones."""
+    try:
+        return SweepSpec.model_validate(data), []
+    except ValidationError as error:
+        problems = from_pydantic(error, SweepSpec)
+    wrong = {problem.key.partition(".")[0].partition("[")[0] for problem in problems}
+    return SweepSpec.model_validate(_SOUND | {key: value for key, value in data.items() if key not in wrong}), problems
 
 
 def _resolved(spec: SweepSpec, folder: Path) -> SweepSpec:
