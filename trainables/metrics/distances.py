@@ -45,17 +45,12 @@ def coupling(a: Statistics, b: Statistics) -> float:
     """Tr (C1 C2)^½ by the cheapest exact way that the ranks allow."""
     if a.scatter is None and b.scatter is None:
         return _nuclear_norm(a.factor() @ b.factor().T)
-    # A feature that is constant on one side contributes nothing; left in, it would make Cholesky fail.
-    alive = (_variances(a) > 0) & (_variances(b) > 0)
-    if not alive.any():
-        return 0.0
     if a.scatter is None:
-        return _nuclear_norm(a.factor()[:, alive] @ _root(b.covariance[alive][:, alive]))
+        return _nuclear_norm(a.factor() @ _root(b))
     if b.scatter is None:
-        return _nuclear_norm(b.factor()[:, alive] @ _root(a.covariance[alive][:, alive]))
-    first, second = a.covariance[alive][:, alive], b.covariance[alive][:, alive]
-    root = _root(first)
-    product = root.T @ second @ root
+        return _nuclear_norm(b.factor() @ _root(a))
+    root = _root(a)
+    product = root.T @ b.covariance @ root
     eigenvalues = torch.linalg.eigvalsh((product + product.T) / 2)
     return float(eigenvalues.clamp(min=0).sqrt().sum())
 
@@ -68,13 +63,23 @@ def _variances(a: Statistics) -> Tensor:
     return a.covariance.diagonal() if a.scatter is not None else a.factor().square().sum(0)
 
 
-def _root(covariance: Tensor) -> Tensor:
-    """R with R Rᵀ = covariance: Cholesky, and where the matrix is singular its eigenvectors with eigenvalues clipped at 0."""
-    factor, failed = torch.linalg.cholesky_ex(covariance)
-    if not failed.item():
-        return factor
-    values, vectors = torch.linalg.eigh(covariance)
-    return vectors * values.clamp(min=0).sqrt()
+def _root(a: Statistics) -> Tensor:
+    """R with R Rᵀ = covariance, float64 [D, K], K <= D; remembered, because the real set meets many generated ones."""
+    return a.once("root", lambda: _compute_root(a.covariance))
+
+
+def _compute_root(covariance: Tensor) -> Tensor:
+    """Cholesky, and where the matrix is singular its eigenvectors with eigenvalues clipped at 0."""
+    # A constant feature has a zero row and column, which would make Cholesky fail and which the root can simply repeat.
+    alive = covariance.diagonal() > 0
+    core = covariance[alive][:, alive]
+    factor, failed = torch.linalg.cholesky_ex(core)
+    if failed.item():
+        values, vectors = torch.linalg.eigh(core)
+        factor = vectors * values.clamp(min=0).sqrt()
+    root = covariance.new_zeros(len(covariance), len(core))
+    root[alive] = factor
+    return root
 
 
 def _nuclear_norm(x: Tensor) -> float:

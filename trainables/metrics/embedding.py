@@ -10,11 +10,9 @@ from torch import Tensor
 
 from trainables.collective import Collective
 from trainables.metrics.features import Extractor
-from trainables.metrics.statistics import Accumulator, Statistics
+from trainables.metrics.statistics import MAX_ROWS, Accumulator, Statistics
 
 T = TypeVar("T")
-
-MAX_ROWS = 10_000  # single features kept of one set of images: 80 MB of Inception's
 
 
 class NotFiniteError(ValueError):

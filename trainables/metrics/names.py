@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from trainables.metrics.features import FILTERS, INCEPTION
 from trainables.metrics.kinds import KINDS
+from trainables.metrics.statistics import MAX_ROWS
 from trainables.registry import unknown_name
 
 DEFAULT_FILTER = "bilinear"
@@ -38,6 +39,8 @@ class MetricName:
             raise ValueError(unknown_name("resize filter", self.filter, FILTERS))
         if self.n < 2:
             raise ValueError(f"n >= 2 must hold in a metric's name (one image has no covariance), but got n={self.n}")
+        if KINDS[self.kind].needs_rows and self.n > MAX_ROWS:
+            raise ValueError(f"{self.kind} keeps every feature in memory and takes at most n={MAX_ROWS}, but got n={self.n}")
         if self.size_px < 1:
             raise ValueError(f"a metric's resize must be at least 1px, but got {self.size_px}px")
 

@@ -22,6 +22,7 @@ from trainables.collective import Collective
 
 T = TypeVar("T")
 
+MAX_ROWS = 10_000  # single features kept of one set of images: 80 MB of Inception's
 _BLOCK = 1024  # rows folded into the scatter at a time: below it, the D x D update costs more than the product
 
 

@@ -23,7 +23,7 @@ from trainables.metrics.statistics import Statistics
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
 CPU = torch.device("cpu")
-COUNT = 14  # pictures on each side: one second of CPU for each ten and network
+COUNT = 10  # pictures on each side: one second of CPU for each ten and network
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,7 @@ def ours(filter: str, folder: Path) -> list[float]:
     return [values[name] for name in names]
 
 
+@pytest.mark.slow
 def test_agreement_with_torch_fidelity_on_real_pictures(weights: Path, tmp_path: Path) -> None:
     """Its resize is TensorFlow 1's. One subset of all images makes its KID the distance over all pairs."""
     import torch_fidelity
@@ -102,11 +103,12 @@ def test_agreement_with_torch_fidelity_on_real_pictures(weights: Path, tmp_path:
     assert ours("tf1", tmp_path) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_agreement_with_torchmetrics_on_real_pictures(weights: Path, tmp_path: Path) -> None:
     """Its resize is the antialiased bilinear one."""
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    theirs = FrechetInceptionDistance(feature=2048, feature_extractor_weights_path=str(weights)).set_dtype(torch.float64)
+    theirs = FrechetInceptionDistance(feature=2048, feature_extractor_weights_path=str(weights))
     theirs.update(emoji(COUNT), real=True)
     theirs.update(emoji(COUNT, start=COUNT), real=False)
     assert ours("bilinear", tmp_path)[0] == pytest.approx(float(theirs.compute()), rel=1e-4)

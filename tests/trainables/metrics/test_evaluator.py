@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import multiprocessing
 import re
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 
 from tests.trainables.metrics.helpers import as_generator, load_tiny, noise_images, tiny_evaluator
 from trainables.metrics.distances import frechet_distance, kernel_distance
@@ -47,11 +48,12 @@ def _evaluate_in_group(rank: int, world_size: int, folder: str) -> None:
 
 
 def test_workers_agree_with_each_other_and_with_one_alone(tmp_path: Path) -> None:
+    multiprocessing.set_forkserver_preload([__name__])  # torch is imported once and not by each of the 5 processes
     alone = tiny_evaluator(METRICS, REAL, tmp_path / "alone", batch_size=16)(as_generator(FAKE))
     for world_size in (2, 3):
         folder = tmp_path / str(world_size)
         folder.mkdir()
-        spawn(_evaluate_in_group, (world_size, str(folder)), nprocs=world_size)
+        start_processes(_evaluate_in_group, (world_size, str(folder)), nprocs=world_size, start_method="forkserver")
         results = [torch.load(folder / f"{rank}.pt") for rank in range(world_size)]
         for values, again, _, outcome in results:
             assert values == again == results[0][0]  # on every worker, and when it is warm
