@@ -44,9 +44,13 @@ def _cutout(x: Tensor, u: Tensor) -> Tensor:
     """Sets a square of half the side, anywhere including over the border, to 0."""
     height, width = x.shape[-2:]
     cy, cx = (u[:, 0] * (height + 1)).long(), (u[:, 1] * (width + 1)).long()
-    hidden_y = (torch.arange(height, device=x.device) - cy[:, None]).abs() * 4 < height
-    hidden_x = (torch.arange(width, device=x.device) - cx[:, None]).abs() * 4 < width
+    hidden_y = _within_quarter(torch.arange(height, device=x.device) - cy[:, None], height)
+    hidden_x = _within_quarter(torch.arange(width, device=x.device) - cx[:, None], width)
     return x * ~(hidden_y[:, None, :, None] & hidden_x[:, None, None, :])
+
+
+def _within_quarter(offset: Tensor, side: int) -> Tensor:
+    return (offset * 4 >= -side) & (offset * 4 < side)
 
 
 POLICIES: Registry[Policy] = Registry("augmentation", {"color": _color, "translation": _translation, "cutout": _cutout})

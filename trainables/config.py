@@ -70,7 +70,7 @@ class TrialConfig(Options):
 
     @model_validator(mode="after")
     def _fits_backbone(self) -> TrialConfig:
-        problems = self.backbone_problems()
+        problems = self.backbone_problems() + self.resolution_problems()
         if problems:
             raise ValueError("; ".join(f"{key}: {message}" for key, message in problems))
         return self
@@ -89,13 +89,22 @@ class TrialConfig(Options):
                 problems.append((f"discriminator.{key}", f"must be <= {info.depth}, the stages of {info.name}, but got {value}"))
         return problems
 
+    def resolution_problems(self) -> list[tuple[str, str]]:
+        """What the chosen generator cannot do at this resolution, as (dotted key, message)."""
+        problem = GENERATORS[self.generator.name].unfit(self.resolution)
+        return [("resolution", problem)] if problem else []
+
     @property
     def total_steps(self) -> int:
         """Steps of the whole run."""
-        return math.ceil(self.kimg * 1000 / self.batch_size)
+        return self._steps(self.kimg)
 
     def evaluation_steps(self) -> list[int]:
         """The steps after which the trial is evaluated, increasing; the last is the end of the run."""
         count = max(1, math.floor(self.kimg / self.evaluation.every_kimg + 1e-9))
-        steps = [math.ceil(j * self.evaluation.every_kimg * 1000 / self.batch_size) for j in range(1, count + 1)]
+        steps = [self._steps(j * self.evaluation.every_kimg) for j in range(1, count + 1)]
         return sorted({*(s for s in steps if s < self.total_steps), self.total_steps})
+
+    def _steps(self, kimg: float) -> int:
+        """The steps that show at least ``kimg``. Rounded first: 0.3 is 3 * 0.1 less a little, which must not cost a step."""
+        return math.ceil(round(kimg * 1000 / self.batch_size, 6))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -58,19 +58,34 @@ def load_export(folder: Path, device: torch.device | str = "cpu") -> tuple[nn.Mo
         ValueError: the folder is no export, or a damaged one; the message names the file.
     """
     try:
-        config = json.loads((folder / _CONFIG).read_text())
-        if config.get("format") != FORMAT:
-            raise ValueError(f"{folder / _CONFIG}: format must be {FORMAT}, but got {config.get('format')}")
-        options = TypeAdapter(options_union(GENERATORS)).validate_python(config["generator"])
-        generator: nn.Module = GENERATORS[options.name](options, config["resolution"])
+        config = _read_config(folder / _CONFIG)
+        generator = _build(folder / _CONFIG, config)
         generator.load_state_dict(load_file(folder / _WEIGHTS))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise ValueError(f"{folder} is not an export: {error.filename or error} is missing") from error
-    except (json.JSONDecodeError, KeyError, ValidationError) as error:
-        raise ValueError(f"{folder / _CONFIG} is damaged: {error}") from error
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{folder / _WEIGHTS} is damaged: {error}") from error
     return generator.to(device).requires_grad_(False), config
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(file.read_bytes())
+    except ValueError as error:  # JSONDecodeError or UnicodeDecodeError
+        raise ValueError(f"{file} is damaged: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        found = config.get("format") if isinstance(config, dict) else config
+        raise ValueError(f"{file}: format must be {FORMAT}, but got {found}")
+    return config
+
+
+def _build(file: Path, config: dict[str, Any]) -> nn.Module:
+    try:
+        options = TypeAdapter(options_union(GENERATORS)).validate_python(config["generator"])
+        resolution = TypeAdapter(int).validate_python(config["resolution"], strict=True)
+        return GENERATORS[options.name](options, resolution)
+    except (KeyError, ValueError) as error:  # a key that is missing, or a value that the generator does not take
+        raise ValueError(f"{file} is damaged: {error}") from error
 
 
 @torch.no_grad()

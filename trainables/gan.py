@@ -144,7 +144,12 @@ class GanTrainer:
     def real_batch(self, step: int) -> Tensor:
         """This worker's share of global batch ``step``, float32 [B / workers, C, H, W] in [-1, 1], on the device."""
         indices = batch_indices(len(self.dataset), self.config.batch_size, self.config.seed, step)
-        return self.dataset.batch(indices[self._share]).to(self.device)
+        images = self.dataset.batch(indices[self._share])
+        if images.shape[-2:] != (self.config.resolution,) * 2:
+            raise ValueError(
+                f"the data set's images must be {self.config.resolution} px a side, but are {tuple(images.shape[-2:])}"
+            )
+        return images.to(self.device)
 
     @torch.no_grad()
     def sample(self, z: Tensor) -> Tensor:

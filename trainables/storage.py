@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import uuid
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ class Storage:
 
     def at(self, name: str) -> Storage:
         """The storage rooted at folder ``name`` of this one."""
-        return Storage(f"{self.root}/{name}")
+        path, mark, query = self.root.partition("?") if "://" in self.root else (self.root, "", "")
+        return Storage(f"{path}/{name}{mark}{query}")
 
     @property
     def local(self) -> Path | None:
@@ -74,8 +76,11 @@ class Storage:
         self.write_bytes(name, buffer.getvalue())
 
     def load(self, name: str) -> dict[str, Any]:
-        """Reads what `save` wrote, onto the CPU, running no code of the file."""
-        return torch.load(io.BytesIO(self.read_bytes(name)), map_location="cpu", weights_only=True)
+        """Reads what `save` wrote, onto the CPU, running no code of the file. ValueError when the file is damaged."""
+        try:
+            return torch.load(io.BytesIO(self.read_bytes(name)), map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            raise ValueError(f"{self.root}/{name} is damaged or holds more than tensors: {error}") from error
 
     def _path(self, name: str) -> str:
         return f"{self._base}/{name}" if name else self._base

@@ -10,9 +10,12 @@ import copy
 import functools
 import hashlib
 import importlib.util
+import pickle
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trainables.backbones.backbone import Backbone, BackboneInfo, WeightPackage
@@ -81,25 +84,34 @@ def package_file(package: WeightPackage) -> Path | None:
 
 
 def read_state_dict(file: Path) -> dict[str, Tensor]:
-    """Tensors of a ``.safetensors`` or PyTorch file, on the CPU, running none of its code."""
-    if file.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    """Tensors of a ``.safetensors`` or PyTorch file, on the CPU, running none of its code.
 
-        return load_file(file)
-    loaded = torch.load(file, map_location="cpu", weights_only=True)
+    Raises:
+        ValueError: the file is damaged, or holds something else; the message names it.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{file} is damaged or holds more than tensors: {error}") from error
     if not isinstance(loaded, dict):
         raise ValueError(f"{file} holds a {type(loaded).__name__}, expected a state dict")
+    for name, value in loaded.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{file} is no state dict: {name!r} is a {type(value).__name__}, expected a tensor")
     return loaded
 
 
 @functools.lru_cache(maxsize=8)
 def _pristine(info: BackboneInfo, weights: str) -> Backbone:
-    state, origin = _find(info, weights)
-    # The network is built only to be overwritten: its random draws must not shift the caller's random numbers.
+    # Networks are built only to be overwritten, here and in some downloads: their random draws must not shift the caller's
+    # random numbers, which would differ between the first call in a process and later ones.
     with torch.random.fork_rng(devices=[]):
+        state, origin = _find(info, weights)
         network = info.build()
     _load_by_name_or_order(network, state, origin)
-    return Backbone(info, network).requires_grad_(False)
+    return Backbone(info, network)
 
 
 def _find(info: BackboneInfo, weights: str) -> tuple[dict[str, Tensor], str]:

@@ -36,15 +36,21 @@ class CompactGenerator(nn.Module):
 
     def __init__(self, options: CompactOptions, resolution: int, image_channels: int = 3) -> None:
         super().__init__()
+        if problem := self.unfit(resolution):
+            raise ValueError(f"resolution {problem}")
         blocks = (resolution // 4).bit_length() - 1
-        if resolution != 4 << blocks or blocks < 1:
-            raise ValueError(f"resolution must be a power of two >= 8 for the compact generator, but got {resolution}")
         widths = [min(options.max_channels, options.channels << (blocks - i)) for i in range(blocks + 1)]
         self.z_dim = options.z_dim
         self.style = nn.Sequential(nn.Linear(options.z_dim, options.z_dim), nn.LeakyReLU(0.2))
         self.stem = nn.Linear(options.z_dim, widths[0] * 16)
         self.blocks = nn.ModuleList(_UpBlock(before, after, options.z_dim) for before, after in pairwise(widths))
         self.to_image = nn.Conv2d(widths[-1], image_channels, 3, padding=1)
+
+    @staticmethod
+    def unfit(resolution: int) -> str | None:
+        """What is wrong with ``resolution``; None when it fits."""
+        fits = resolution >= 8 and resolution.bit_count() == 1
+        return None if fits else f"must be a power of two >= 8 for the compact generator, but got {resolution}"
 
     def forward(self, z: Tensor) -> Tensor:
         assert z.ndim == 2

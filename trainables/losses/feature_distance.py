@@ -43,7 +43,9 @@ def moments(features: Mapping[str, Tensor], collective: Collective) -> dict[str,
     for layer, x in features.items():
         # Centred on the first channel-wise mean for accuracy: E[x²] - E[x]² cancels badly in float32.
         mean = collective.mean(x.mean(dim=(0, 2, 3)))
-        variance = collective.mean((x - mean.view(1, -1, 1, 1)).square().mean(dim=(0, 2, 3)))
+        # The variance is smallest at the mean, so no gradient flows through it; but over a worker's own share it would not
+        # vanish, and `Collective.mean` hands every worker only its own part.
+        variance = collective.mean((x - mean.detach().view(1, -1, 1, 1)).square().mean(dim=(0, 2, 3)))
         result[layer] = Moments(mean, variance)
     return result
 
