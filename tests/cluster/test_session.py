@@ -128,6 +128,17 @@ def test_wrong_missing_and_unreadable_token(cluster: TwoNodeCluster, monkeypatch
 
 
 @pytest.mark.slow
+def test_another_version_of_ray_is_refused(cluster: TwoNodeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = ray.__version__
+    monkeypatch.setattr(ray, "__version__", "2.0.0")
+    with (
+        pytest.raises(ClusterError, match=f"runs Ray {version}, this process 2.0.0: they must be equal"),
+        connect(cluster.address),
+    ):
+        pass
+
+
+@pytest.mark.slow
 def test_auto_joins_what_ray_address_names(cluster: TwoNodeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     with connect("auto"):
