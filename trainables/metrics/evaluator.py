@@ -43,6 +43,7 @@ class Evaluator:
         device: where networks run.
         batch_size: images are generated and embedded in batches of exactly this size, filled up where there are fewer.
             Features from different batch sizes differ by rounding (about 1e-6 relative), so keep it the same within a sweep.
+        progress: called with ("real" or "generated", images done, images to do) of this worker's share.
 
     Raises:
         ValueError: an unknown or malformed name, no metric, a metric named twice, or fewer than two real images.
@@ -59,6 +60,7 @@ class Evaluator:
         collective: Collective,
         device: torch.device,
         batch_size: int = 32,
+        progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         self.names = [parse_metric(text) for text in metrics]
         if not self.names or len(set(self.names)) < len(self.names):
@@ -68,6 +70,7 @@ class Evaluator:
         self.collective = collective
         self.device = device
         self.batch_size = batch_size
+        self.progress = progress
         self._cache = StatisticsCache(cache_dir)
         self._extractors: dict[Space, Extractor] = {}
         self._real: dict[Space, Statistics | None] = {}  # rank 0 alone holds them: it computes the values
@@ -118,7 +121,7 @@ class Evaluator:
             check_finite(made, indices, "generated image")
             return quantise(made)
 
-        return self._collect(images, n, extractors)
+        return self._collect("generated", images, n, extractors)
 
     def _real_statistics(self, extractor: Extractor, real_images: np.ndarray | Tensor, real_hash: str) -> Statistics | None:
         description: dict[str, str | int] = {
@@ -141,16 +144,31 @@ class Evaluator:
             cached = together(self.collective, lambda: self._cache.read(description) if first else None)
             if self.collective.broadcast(cached is not None):
                 return cached
-            built = self._collect(images, len(real_images), {extractor: True})[extractor]
+            built = self._collect("real", images, len(real_images), {extractor: True})[extractor]
             together(self.collective, lambda: self._cache.write(description, built) if first else None)
             return built if first else None
 
     def _collect(
-        self, images: Callable[[Tensor], Tensor], total: int, extractors: dict[Extractor, bool]
+        self, what: str, images: Callable[[Tensor], Tensor], total: int, extractors: dict[Extractor, bool]
     ) -> dict[Extractor, Statistics]:
+        share = self.collective.share(total)
+        done = 0
+
+        def report(count: int) -> None:
+            nonlocal done
+            done += count
+            if self.progress is not None:
+                self.progress(what, done, share.stop - share.start)
+
         return collect(
-            images, total, extractors, collective=self.collective, device=self.device, batch_size=self.batch_size
-        )  # fmt: skip
+            images,
+            total,
+            extractors,
+            collective=self.collective,
+            device=self.device,
+            batch_size=self.batch_size,
+            progress=report,
+        )
 
 
 def _space(name: MetricName) -> Space:

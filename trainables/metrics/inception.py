@@ -200,6 +200,12 @@ def load_inception() -> Inception:
     return network.eval()
 
 
+def inception_available() -> bool:
+    """Whether `load_inception` will find a file."""
+    hub = Path(torch.hub.get_dir()) / "checkpoints"
+    return any((hub / name).is_file() for name in _HUB_FILES) or importlib.util.find_spec(_PACKAGE_FILE[0]) is not None
+
+
 def _ways() -> str:
     hub = Path(torch.hub.get_dir()) / "checkpoints"
     return (

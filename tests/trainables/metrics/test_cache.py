@@ -18,9 +18,9 @@ def count_builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     built: list[str] = []
     original = Evaluator._collect
 
-    def collect(self: Evaluator, images, total, extractors):  # type: ignore[no-untyped-def]
+    def collect(self: Evaluator, what, images, total, extractors):  # type: ignore[no-untyped-def]
         built.append(",".join(f"{e.name}:{total}" for e in extractors))
-        return original(self, images, total, extractors)
+        return original(self, what, images, total, extractors)
 
     monkeypatch.setattr(Evaluator, "_collect", collect)
     return built
