@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from torch import nn
 
 from search_spaces.dimensions import Choice
 from search_spaces.problems import SpaceError
@@ -18,11 +19,12 @@ from search_spaces.space import Space
 from trainables.backbones import BACKBONES, WeightsNotFoundError, load_backbone
 from trainables.config import TrialConfig
 from trainables.data import DataError, load_dataset
+from trainables.generators import GENERATORS
 from trainables.metrics import parse_metric
 from trainables.metrics.inception import InceptionWeightsNotFoundError, load_inception
 from trainables.metrics.kinds import KINDS
 from trainables.registry import unknown_name
-from trainables.source import read_source
+from trainables.source import load_source
 from tuner.problems import Problem, field_names, from_pydantic
 from tuner.spec import SweepSpec
 from tuner.trial_config import merged
@@ -66,10 +68,11 @@ def _search_problems(spec: SweepSpec) -> Iterator[Problem]:
         # What is fixed can be judged without the space.
         yield from _trials_that_cannot_be(spec, [({}, spec.base)])
         return
-    unknown = list(_unknown_paths(space))
-    yield from unknown
-    if not unknown:
-        yield from _trials_that_cannot_be(spec, [(values, merged(spec.base, values)) for values in _corners(space)])
+    wrong = list(_unsearchable(space))
+    yield from wrong
+    left_out = {problem.key.removeprefix("space.") for problem in wrong}
+    draws = [{path: value for path, value in values.items() if path not in left_out} for values in _corners(space)]
+    yield from _trials_that_cannot_be(spec, [(values, merged(spec.base, values)) for values in draws])
 
 
 def _unknown_backbones(space: Any) -> Iterator[Problem]:
@@ -106,10 +109,7 @@ def preflight(spec: SweepSpec, cache_dir: Path, *, resuming: bool = False) -> li
     except OSError as error:
         problems.append(Problem("storage", f"the packed images cannot be written to {cache_dir}: {error}"))
     if spec.source:
-        try:
-            read_source(Path(spec.source))
-        except ValueError as error:
-            problems.append(Problem("source", str(error)))
+        problems.extend(_source_problem(spec, Path(spec.source)))
     problems.extend(_weight_problems(spec))
     if problems:
         raise spec.error(problems)
@@ -127,7 +127,7 @@ def example_configs(spec: SweepSpec) -> list[TrialConfig]:
     return [TrialConfig.model_validate(merged(spec.base, values)) for values in _corners(spec.search_space())]
 
 
-def _unknown_paths(space: Space) -> Iterator[Problem]:
+def _unsearchable(space: Space) -> Iterator[Problem]:
     for path in space:
         *parents, leaf = path.split(".")
         model: Any = TrialConfig
@@ -217,6 +217,16 @@ def _storage_problem(spec: SweepSpec) -> list[Problem]:
         with contextlib.suppress(OSError):
             for folder in made:
                 folder.rmdir()
+    return []
+
+
+def _source_problem(spec: SweepSpec, file: Path) -> list[Problem]:
+    try:
+        for config in {config.generator: config for config in example_configs(spec)}.values():
+            generator = GENERATORS[config.generator.name](config.generator, config.resolution)
+            load_source(file, generator, nn.Module(), config.backbone)
+    except ValueError as error:
+        return [Problem("source", str(error))]
     return []
 
 

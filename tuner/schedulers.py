@@ -50,13 +50,16 @@ class SuccessiveHalving:
     def __init__(self, options: SuccessiveHalvingOptions, max_kimg: float) -> None:
         self.reduction_factor = options.reduction_factor
         self.rungs: list[tuple[float, dict[int, float]]] = []  # kimg → best FID by trial number
+        self.stopped: dict[int, str] = {}  # trial number → why
         kimg = options.grace_kimg
         while kimg < max_kimg * (1 - 1e-9):
             self.rungs.append((kimg, {}))
             kimg *= options.reduction_factor
 
     def decide(self, number: int, kimg: float, fid_best: float) -> str | None:
-        """Why trial ``number`` must stop at this report; None when it goes on."""
+        """Why trial ``number`` must stop at this report; None when it goes on. The same report asked again is answered alike."""
+        if number in self.stopped:
+            return self.stopped[number]
         for rung, values in self.rungs:
             if kimg < rung * (1 - 1e-9) or number in values:
                 continue
@@ -64,20 +67,23 @@ class SuccessiveHalving:
             survivors = max(1, math.floor(len(values) / self.reduction_factor))
             place = sorted(values.values()).index(fid_best) + 1
             if place > survivors:
-                return (
+                self.stopped[number] = (
                     f"best FID {fid_best:.1f} is {_ordinal(place)} of {len(values)} trials at the rung of {rung:g} kimg; "
                     f"the best {survivors} {'go' if survivors > 1 else 'goes'} on"
                 )
+                return self.stopped[number]
         return None
 
-    def state(self) -> list[Any]:
+    def state(self) -> dict[str, Any]:
         """What a resumed sweep needs, as JSON data."""
-        return [[rung, {str(number): fid for number, fid in values.items()}] for rung, values in self.rungs]
+        rungs = [[rung, {str(number): fid for number, fid in values.items()}] for rung, values in self.rungs]
+        return {"rungs": rungs, "stopped": {str(number): reason for number, reason in self.stopped.items()}}
 
-    def restore(self, state: list[Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Takes `state` up again; rungs that the spec no longer has are dropped."""
-        known = dict(state)
+        known = dict(state.get("rungs", ()))  # nothing of it where the sweep ran under another scheduler before
         self.rungs = [(rung, {int(k): v for k, v in known.get(rung, {}).items()}) for rung, _ in self.rungs]
+        self.stopped = {int(number): reason for number, reason in state.get("stopped", {}).items()}
 
 
 class NoStopping:
@@ -92,11 +98,11 @@ class NoStopping:
         """Never stops a trial."""
         return None
 
-    def state(self) -> list[Any]:
+    def state(self) -> dict[str, Any]:
         """Nothing."""
-        return []
+        return {}
 
-    def restore(self, state: list[Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Nothing."""
 
 
@@ -128,8 +134,10 @@ class SweepScheduler(Unsaved, FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """CONTINUE, or STOP with the reason in the trial's record."""
         number = result["number"]
-        if result["problem"]:
-            self.records.end(number, State.FAILED, result["problem"])
+        # NaN passes every comparison as false, so the rule must never see it.
+        problem = result["problem"] or (None if math.isfinite(result["fid_best"]) else f"its best FID is {result['fid_best']}")
+        if problem:
+            self.records.end(number, State.FAILED, problem)
             return TrialScheduler.STOP
         reason = self.rule.decide(number, result["kimg"], result["fid_best"])
         self.storage.write_bytes(_FILE, json.dumps(self.rule.state()).encode())

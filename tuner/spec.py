@@ -216,7 +216,7 @@ def _with(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 
 # Stands in for a part of a spec that is wrong or missing, so that the other parts are checked too; passes every check.
-_SOUND = {
+_SOUND: dict[str, Any] = {
     "name": "unnamed",
     "data": {"path": ".", "resolution": 64},
     "trial": {},
@@ -232,8 +232,13 @@ def _validated(data: dict[str, Any]) -> tuple[SweepSpec, list[Problem]]:
         return SweepSpec.model_validate(data), []
     except ValidationError as error:
         problems = from_pydantic(error, SweepSpec)
-    wrong = {problem.key.partition(".")[0].partition("[")[0] for problem in problems}
-    return SweepSpec.model_validate(_SOUND | {key: value for key, value in data.items() if key not in wrong}), problems
+    keys = {problem.key for problem in problems}
+    wrong = {key.partition(".")[0].partition("[")[0] for key in keys}
+    sound = _SOUND | {key: value for key, value in data.items() if key not in wrong}
+    for section in wrong & {"data", "budget"}:
+        if isinstance(values := data.get(section), dict):
+            sound[section] = _SOUND[section] | {key: value for key, value in values.items() if f"{section}.{key}" not in keys}
+    return SweepSpec.model_validate(sound), problems
 
 
 def _resolved(spec: SweepSpec, folder: Path) -> SweepSpec:
