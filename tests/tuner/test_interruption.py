@@ -1,0 +1,102 @@
+"""The driver dies or is told to stop; the sweep goes on later and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from tests.tuner.sweeps import HALVING, State, curves, write_spec
+from tuner.paths import SweepPaths
+from tuner.records import RecordBook
+
+pytestmark = pytest.mark.slow
+
+CHANGES: dict[str, Any] = {"scheduler": HALVING, "budget__trials": 4}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RecordBook:
+    """The records of the sweep that nobody interrupts."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    result = gansweep("run", write_spec(folder, **CHANGES), "--json")
+    out, err = result.communicate(timeout=200)
+    assert result.returncode == 0, err.decode()
+    board = json.loads(out)
+    assert len(board["trials"]) == 4
+    assert board["trials"][0]["fid_best"] <= board["trials"][1]["fid_best"]
+    assert Path(board["export"], "samples.png").is_file()
+    return records_of(folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_an_interrupted_sweep_goes_on_as_if_nothing_had_happened(
+    number: signal.Signals, tmp_path: Path, undisturbed: RecordBook
+) -> None:
+    first = gansweep("run", write_spec(tmp_path, **CHANGES))
+    root = tmp_path / "sweeps" / "small"
+    wait_until(lambda: any((root / "trials" / "0001").glob("checkpoint_*.pt")), first)
+    children = psutil.Process(first.pid).children(recursive=True)
+    # As a terminal does: Ctrl-C reaches the whole process group, Ray's processes among them.
+    if number == signal.SIGINT:
+        os.killpg(first.pid, number)
+    else:
+        first.send_signal(number)
+    _, err = first.communicate(timeout=60)
+    assert first.returncode == {signal.SIGKILL: -signal.SIGKILL}.get(number, 130), err.decode()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive, "Ray's processes outlived the driver"
+    assert State.RUNNING in {record.state for record in records_of(tmp_path).all()}
+
+    again = gansweep("resume", root)
+    _, err = again.communicate(timeout=200)
+    assert again.returncode == 0, err.decode()
+    records = records_of(tmp_path)
+    assert curves(records) == curves(undisturbed)
+    assert [r.state for r in records.all()] == [r.state for r in undisturbed.all()]
+    storage = JournalStorage(JournalFileBackend(str(root / SweepPaths.JOURNAL)))
+    states = [trial.state.name for trial in optuna.load_study(study_name=None, storage=storage).trials]
+    assert states == [{"complete": "COMPLETE", "stopped": "PRUNED"}[r.state.value] for r in records.all()]
+
+
+def test_a_second_run_of_the_same_name_is_refused_and_harms_nothing(tmp_path: Path) -> None:
+    spec = write_spec(tmp_path, budget__trials=1)
+    root = tmp_path / "sweeps" / "small"
+    root.mkdir(parents=True)
+    (root / "spec.yaml").write_text("someone else's\n")
+    again = gansweep("run", spec)
+    _, err = again.communicate(timeout=60)
+    assert again.returncode == 2
+    assert b"gansweep resume" in err
+    assert (root / "spec.yaml").read_text() == "someone else's\n"
+
+
+def gansweep(*args: object) -> subprocess.Popen[bytes]:
+    """The command in a process group of its own."""
+    command = [sys.executable, "-m", "tuner.cli", *map(str, args)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def records_of(folder: Path) -> RecordBook:
+    """The small sweep's records below ``folder``, as they are on disk."""
+    return RecordBook(SweepPaths(folder / "sweeps" / "small").trials)
+
+
+def wait_until(condition: Any, process: subprocess.Popen[bytes], timeout_s: float = 150) -> None:
+    """Waits for ``condition`` while ``process`` lives."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,179 @@
+"""Whole sweeps on a real, embedded Ray: nothing starves, nothing leaks, warm equals fresh, and a death costs nothing."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+
+from cluster.session import connect
+from tests.tuner.sweeps import HALVING, State, curves, silent, small_spec
+from tuner.group import TRAIN_ENVIRONMENT
+from tuner.spec import SweepSpec
+from tuner.sweep import Outcome, run_sweep
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_of_two_cpus() -> Iterator[None]:
+    """One embedded Ray for all tests here, dashboard off, beside another Ray instance that runs all along."""
+    with another_ray(), connect(num_cpus=2, env_vars=TRAIN_ENVIRONMENT):
+        yield
+
+
+@contextmanager
+def another_ray() -> Iterator[None]:
+    """A second Ray instance on this host, in a process of its own."""
+    import subprocess
+    import sys
+
+    code = "import ray; ray.init(address='local', num_cpus=1, include_dashboard=False); print('up', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert b"up" in other.stdout.readline()
+        yield
+        other.communicate(b"\n")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
+    """The curves of the small sweep's three trials, each alone in fresh processes."""
+    outcome = sweep(small_spec(tmp_path_factory.mktemp("fresh"), isolation="fresh"))
+    assert [record.state for record in outcome.records.all()] == [State.COMPLETE] * 3
+    return curves(outcome.records)
+
+
+def sweep(spec: SweepSpec) -> Outcome:
+    """Runs the sweep; afterwards every resource must be free and no placement group left."""
+    outcome = run_sweep(spec, silent)
+    assert not [group for group in ray.util.placement_group_table().values() if group["state"] != "REMOVED"]
+    deadline = time.monotonic() + 20
+    while (free := ray.available_resources().get("CPU")) != 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert free == 2
+    return outcome
+
+
+def test_twelve_trials_with_early_stops_starve_none_and_leak_nothing(tmp_path: Path) -> None:
+    spec = small_spec(tmp_path, budget__trials=12, scheduler=HALVING, resources__workers=1)
+    outcome = sweep(spec)
+    states = [record.state for record in outcome.records.all()]
+    assert len(states) == 12
+    assert set(states) == {State.COMPLETE, State.STOPPED}
+    assert states.count(State.STOPPED) >= 3
+    assert all("rung" in record.reason for record in outcome.records.all() if record.state == State.STOPPED)
+    # Two groups ran all twelve: whoever did not start one was handed to processes that were there.
+    slow_starts = sorted(record.seconds_to_first_step for record in outcome.records.all())
+    assert slow_starts[9] < slow_starts[10] / 3
+
+
+def test_a_trial_in_a_warm_group_is_the_trial_alone(tmp_path: Path, undisturbed: dict[int, Any]) -> None:
+    assert curves(sweep(small_spec(tmp_path)).records) == undisturbed
+
+
+def test_kill_9_of_a_worker_costs_nothing(tmp_path: Path, undisturbed: dict[int, Any]) -> None:
+    spec = small_spec(tmp_path)
+    killed: list[int] = []
+
+    def second_trial_runs() -> bool:
+        records = spec.root / "trials" / "0001"
+        return any(records.glob("checkpoint_*.pt"))
+
+    def kill() -> None:
+        worker = workers_of_this_session()[-1]
+        killed.append(worker.pid)
+        worker.kill()
+
+    with when(second_trial_runs, kill):
+        outcome = sweep(spec)
+    assert killed
+    assert curves(outcome.records) == undisturbed
+    assert [record.state for record in outcome.records.all()] == [State.COMPLETE] * 3
+
+
+def test_an_exception_fails_its_trial_alone(tmp_path: Path) -> None:
+    missing = str(tmp_path / "no-such-weights.pth")
+    spec = small_spec(tmp_path, budget__trials=5, space={"weights": {"choice": ["pretrained", missing]}})
+    records = sweep(spec).records.all()
+    failed = [record for record in records if record.state == State.FAILED]
+    assert {record.state for record in records} == {State.FAILED, State.COMPLETE}
+    for record in failed:
+        assert record.values["weights"] == missing
+        assert "no-such-weights.pth" in (spec.root / "trials" / f"{record.number:04d}" / "error.txt").read_text()
+        assert "error.txt" in record.reason
+
+
+def test_a_diverging_trial_is_stopped_with_the_cause(tmp_path: Path) -> None:
+    spec = small_spec(tmp_path, space={"optimizer.generator_lr": {"choice": [1e30, 1e-3]}}, budget__trials=4)
+    records = sweep(spec).records.all()
+    for record in records:
+        assert record.state == (State.FAILED if record.values["optimizer.generator_lr"] == 1e30 else State.COMPLETE)
+    assert any("nan" in record.reason or "inf" in record.reason for record in records)
+    assert {record.state for record in records} == {State.FAILED, State.COMPLETE}
+
+
+def test_a_killed_tune_actor_fails_its_trial_and_leaks_nothing(tmp_path: Path) -> None:
+    spec = small_spec(tmp_path)
+
+    def first_trial_runs() -> bool:
+        return any((spec.root / "trials" / "0000").glob("checkpoint_*.pt"))
+
+    def kill() -> None:
+        for process in processes_of_this_session("GroupTrial"):
+            process.kill()
+
+    with when(first_trial_runs, kill):
+        records = sweep(spec).records.all()
+    assert [record.state for record in records] == [State.FAILED, State.COMPLETE, State.COMPLETE]
+
+
+def test_a_sweep_that_was_stopped_by_its_wall_time_says_so(tmp_path: Path) -> None:
+    records = sweep(small_spec(tmp_path, budget__wall_minutes=0.001)).records.all()
+    assert [record.reason for record in records] == ["the sweep's wall time is used up"]
+
+
+def workers_of_this_session() -> list[psutil.Process]:
+    """The Ray Train workers of the embedded Ray."""
+    return processes_of_this_session("RayTrainWorker")
+
+
+def processes_of_this_session(name: str) -> list[psutil.Process]:
+    """Processes of our Ray (children of the raylet that this process started) with ``name`` in their title."""
+    found = []
+    for process in psutil.Process(os.getpid()).children(recursive=True):
+        try:
+            if name in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@contextmanager
+def when(condition: Callable[[], bool], act: Callable[[], None]) -> Iterator[None]:
+    """Watches from a thread and acts once, when the condition first holds."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            if condition():
+                act()
+                return
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
