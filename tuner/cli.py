@@ -91,7 +91,7 @@ def sample(
 
 @app.command()
 def submit(
-    spec: Annotated[Path, typer.Argument(help="The sweep's YAML file.")],
+    spec: Annotated[Path, typer.Argument(help="The sweep's YAML file, or the folder of a sweep to go on with.")],
     address: JobsAddress = "http://127.0.0.1:8265",
     overrides: Annotated[list[str] | None, typer.Option("--set", help="path=value, over the file's value; repeatable.")] = None,
 ) -> None:
@@ -123,7 +123,7 @@ def logs(
 
 @app.command()
 def stop(job: str, address: JobsAddress = "http://127.0.0.1:8265") -> None:
-    """Stop a submitted sweep; `gansweep resume` or submitting it again with --resume goes on with it."""
+    """Stop a submitted sweep, which `gansweep submit SWEEP_FOLDER` or `gansweep resume` goes on with."""
     from tuner import commands
 
     commands.stop(job, address)

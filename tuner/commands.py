@@ -6,8 +6,10 @@ import contextlib
 import functools
 import logging
 import shlex
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import search_spaces
 import trainables
 import tuner
 from cluster.errors import ClusterError
+from cluster.jobs import DEFAULT_ADDRESS, Jobs
 from cluster.placement import PlacementError, plan, read_nodes, this_machine
 from cluster.session import connect
 from tuner.checks import preflight
@@ -30,7 +33,7 @@ from tuner.preview import show_plan
 from tuner.problems import SpecError
 from tuner.progress import Progress, table
 from tuner.results import leaderboard
-from tuner.spec import SweepSpec, load_spec
+from tuner.spec import SweepSpec, dump_spec, load_spec
 from tuner.sweep import CACHE_DIR, Outcome, group_shape, load_paths, run_sweep, sweep_metric, unfinished
 
 CODE = [Path(package.__file__).parent for package in (cluster, search_spaces, trainables, tuner) if package.__file__]
@@ -180,3 +183,62 @@ def _quiet() -> None:
     """Tune and Train say through our own display what matters; their logs would tear it."""
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def submit(target: Path, address: str, overrides: list[str]) -> None:
+    """`gansweep submit`: a spec starts a sweep, a sweep's folder goes on with it."""
+    with _input_errors(), tempfile.TemporaryDirectory() as folder:
+        if target.is_dir():
+            paths = load_paths(target)
+            name, command = paths.folder.name, ["resume", str(paths.folder)]
+            command += [part for override in overrides for part in ("--set", override)]
+        else:
+            spec = load_spec(target, overrides)
+            # Resolved here, so that relative paths mean what they mean beside the spec.
+            (Path(folder) / "spec.yaml").write_bytes(dump_spec(spec))
+            name, command = spec.name, ["run", "spec.yaml"]
+        jobs = Jobs(address)
+        job = jobs.submit(
+            shlex.join(["python", "-m", "tuner.cli", *command, "--address", "auto"]),
+            working_dir=Path(folder),
+            code=CODE,
+            env_vars=TRAIN_ENVIRONMENT,
+            metadata={"gansweep": name},
+        )
+    at = "" if address == DEFAULT_ADDRESS else f" --address {address}"
+    print(f"job: {job}")
+    for verb in ("status", "logs -f", "stop"):
+        print(f"  gansweep {verb} {job}{at}")
+
+
+def status(job_id: str, address: str, *, as_json: bool) -> None:
+    """`gansweep status`."""
+    with _input_errors():
+        job = Jobs(address).status(job_id)
+    if as_json:
+        print_json(asdict(job))
+    else:
+        print(f"{job.id}: {job.status}{f' ({job.message})' if job.message else ''}")
+        print(f"  {job.entrypoint}")
+
+
+def logs(job_id: str, address: str, *, follow: bool) -> None:
+    """`gansweep logs`. With ``follow`` the exit code is 1 when the job failed."""
+    with _input_errors():
+        jobs = Jobs(address)
+        if not follow:
+            print(jobs.logs(job_id), end="")
+            return
+        for piece in jobs.follow(job_id):
+            print(piece, end="", flush=True)
+        if jobs.status(job_id).status == "FAILED":
+            raise SystemExit(1)
+
+
+def stop(job_id: str, address: str) -> None:
+    """`gansweep stop`: the job gets a minute to leave its sweep resumable."""
+    with _input_errors():
+        job = Jobs(address).stop(job_id)
+        print(f"{job.id}: {job.status}")
+        if not job.ended:
+            fail("it has not ended yet; ask again with: gansweep status", code=1)
