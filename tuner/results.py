@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from typing import Any
 
 import pyarrow as pa
@@ -41,12 +42,46 @@ def write_tables(paths: SweepPaths, records: RecordBook, metric: str) -> None:
         for record in records.all()
         for report in record.reports
     ]
-    for name, rows in ((paths.TRIALS_TABLE, trials), (paths.HISTORY_TABLE, history)):
+    for name, rows, types in ((paths.TRIALS_TABLE, trials, _TRIALS), (paths.HISTORY_TABLE, history, _HISTORY)):
         buffer = io.BytesIO()
-        columns = dict.fromkeys(key for row in rows for key in row)
-        table = pa.table({column: [row.get(column) for row in rows] for column in columns})
-        pq.write_table(table.replace_schema_metadata({"metric": metric}), buffer)
+        pq.write_table(_table(rows, types).replace_schema_metadata({"metric": metric}), buffer)
         paths.storage.write_bytes(name, buffer.getvalue())
+
+
+# Columns that are always there, with their types whatever the rows hold: a sweep without failures reads like one with.
+_TRIALS = {
+    "rank": pa.int64(),
+    "number": pa.int64(),
+    "state": pa.string(),
+    "reason": pa.string(),
+    "fid_best": pa.float64(),
+    "kimg": pa.float64(),
+    "worker_seconds": pa.float64(),
+    "seconds_to_first_step": pa.float64(),
+}
+_HISTORY = {
+    "number": pa.int64(),
+    "step": pa.int64(),
+    "kimg": pa.float64(),
+    "fid": pa.float64(),
+    "fid_best": pa.float64(),
+    "problem": pa.string(),
+    "seconds_training": pa.float64(),
+    "seconds_evaluating": pa.float64(),
+}
+
+
+def _table(rows: list[dict[str, Any]], types: dict[str, pa.DataType]) -> pa.Table:
+    names = dict.fromkeys([*types, *(key for row in rows for key in row)])
+    return pa.table({name: _column([row.get(name) for row in rows], types.get(name)) for name in names})
+
+
+def _column(cells: list[Any], kind: pa.DataType | None) -> pa.Array:
+    """A column; one of searched values of several types (a choice of 3 or "all") becomes text."""
+    kinds = {type(cell) for cell in cells if cell is not None}
+    if len(kinds) > 1 and kinds != {int, float}:
+        cells = [cell if cell is None else str(cell) for cell in cells]
+    return pa.array(cells, kind)
 
 
 def _row(record: TrialRecord, rank: int) -> dict[str, Any]:
@@ -55,12 +90,17 @@ def _row(record: TrialRecord, rank: int) -> dict[str, Any]:
         "number": record.number,
         "state": record.state.value,
         "reason": record.reason,
-        "fid_best": record.fid_best if record.reports and record.fid_best < float("inf") else None,
+        "fid_best": _finite(record.fid_best),
         "kimg": record.kimg,
         "worker_seconds": round(record.worker_seconds, 3),
-        "seconds_to_first_step": record.seconds_to_first_step if record.reports else None,
+        "seconds_to_first_step": _finite(record.seconds_to_first_step),
         "values": record.values,
     }
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows neither infinity nor NaN."""
+    return value if math.isfinite(value) else None
 
 
 def plain(value: Any) -> Any:
