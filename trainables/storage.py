@@ -79,7 +79,7 @@ class Storage:
         """Reads what `save` wrote, onto the CPU, running no code of the file. ValueError when the file is damaged."""
         try:
             return torch.load(io.BytesIO(self.read_bytes(name)), map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
             raise ValueError(f"{self.root}/{name} is damaged or holds more than tensors: {error}") from error
 
     def _path(self, name: str) -> str:

@@ -93,7 +93,7 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             return load_file(file)
         loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise ValueError(f"{file} is damaged or holds more than tensors: {error}") from error
     if not isinstance(loaded, dict):
         raise ValueError(f"{file} holds a {type(loaded).__name__}, expected a state dict")
