@@ -10,19 +10,21 @@ from tuner.paths import SweepPaths
 from tuner.progress import Progress
 from tuner.records import RecordBook, Unsaved
 from tuner.results import write_leaderboard
+from tuner.starvation import Starvation
 from tuner.tensorboard import TensorBoardLog
 
 
 class SweepCallback(Unsaved, tune.Callback):
     """Keeps records, leaderboard, TensorBoard and the progress display up to date. A trial is told by its Optuna number."""
 
-    def __init__(self, paths: SweepPaths, records: RecordBook, metric: str, progress: Progress) -> None:
+    def __init__(self, paths: SweepPaths, records: RecordBook, metric: str, progress: Progress, starvation: Starvation) -> None:
+        self.starvation = starvation
         self.paths, self.records, self.metric, self.progress = paths, records, metric, progress
         self.log = TensorBoardLog(paths, metric)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Tune's loop has turned once."""
-        self.progress.refresh()
+        self.progress.waiting(self.starvation.reason())
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has a Tune actor; its workers may still be starting."""

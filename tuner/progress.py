@@ -46,8 +46,10 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def refresh(self) -> None:
-        """Called often; the live table redraws itself."""
+    def waiting(self, reason: str | None) -> None:
+        """Worker groups cannot be placed for now, or None: nothing new is known of that."""
+        if reason is not None:
+            self.console.print(f"{time.strftime('%H:%M:%S')} {reason}", soft_wrap=True)
 
     def started(self, record: TrialRecord) -> None:
         """A trial begins, or goes on."""

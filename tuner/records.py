@@ -35,7 +35,6 @@ class TrialRecord:
     reason: str = ""  # why it ended, or what goes on
     reports: list[dict[str, Any]] = field(default_factory=list)  # of distinct steps, increasing
     seconds_to_first_step: float = math.nan
-    restarts: int = 0
 
     @property
     def kimg(self) -> float:

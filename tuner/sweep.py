@@ -22,6 +22,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray import tune
 
+from cluster.janitor import held_placement_groups, remove_placement_groups
 from cluster.placement import GroupShape, PlacementPlan, plan, read_nodes
 from trainables.metrics import parse_metric
 from tuner.callbacks import SweepCallback
@@ -34,6 +35,7 @@ from tuner.results import write_leaderboard, write_tables
 from tuner.schedulers import SCHEDULERS, SweepScheduler
 from tuner.searcher import OptunaSearcher, open_study
 from tuner.spec import SweepSpec, dump_spec
+from tuner.starvation import Starvation
 from tuner.trial import GroupTrial, TrialContext
 
 CACHE_DIR = os.environ.get("GANSWEEP_CACHE", "~/.cache/gansweep")
@@ -80,7 +82,7 @@ def run_sweep(spec: SweepSpec, progress_of: Callable[..., Progress]) -> Outcome:
     deadline = time.time() + spec.budget.wall_minutes * 60 if spec.budget.wall_minutes else None
     interrupted = _Interrupted()
     with progress_of(records, spec.budget.trials, deadline, metric) as progress, interrupted.watch():
-        callback = SweepCallback(paths, records, metric, progress)
+        callback = SweepCallback(paths, records, metric, progress, Starvation(placement.shape))
         searcher = OptunaSearcher(study, spec.search_space(), spec.base, spec.budget.trials, spec.seed, records, deadline)
         _fit(spec, paths, placement, searcher, callback, deadline)
         callback.log.close()
@@ -119,6 +121,8 @@ def _fit(
             tuner.fit()
         finally:
             release(ray.get(mailbox.owned.remote()))
+            # What no one told the mailbox of, as when a Tune actor was killed while its group was starting.
+            remove_placement_groups(group.id for group in held_placement_groups())
             ray.kill(mailbox)
             shutil.rmtree(scratch, ignore_errors=True)
 
