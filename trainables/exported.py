@@ -51,6 +51,11 @@ def save_export(folder: Path, state: dict[str, Tensor], config: dict[str, Any]) 
         raise
 
 
+def is_export(folder: Path) -> bool:
+    """Whether ``folder`` holds an export's files and nothing else."""
+    return {file.name for file in folder.iterdir()} == {_WEIGHTS, _CONFIG, _SAMPLES}
+
+
 def load_export(folder: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
     """The generator of an export, ready to sample, and its config.
 

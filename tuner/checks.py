@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import re
 import uuid
@@ -154,11 +155,9 @@ def _options(name: str) -> list[type[BaseModel]]:
 def _trials_that_cannot_be(spec: SweepSpec, trials: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Problem]:
     """What is wrong with each of ``trials``: (searched values, configuration as data)."""
     for values, data in trials:
-        try:
-            config = TrialConfig.model_validate(data)
-        except ValidationError as error:
-            for key, message in _folded(error):
-                yield Problem(_place(key, values), message)
+        config, found = _built(data)
+        yield from (Problem(_place(key, values), message) for key, message in found)
+        if config is None:
             continue
         workers = spec.resources.workers
         if config.batch_size % workers:
@@ -170,6 +169,33 @@ def _trials_that_cannot_be(spec: SweepSpec, trials: list[tuple[dict[str, Any], d
         every = config.evaluation.every_kimg
         if every > spec.budget.kimg:
             yield Problem("trial.evaluation.every_kimg", f"must be at most budget.kimg ({spec.budget.kimg:g}), but got {every:g}")
+
+
+def _built(data: dict[str, Any]) -> tuple[TrialConfig | None, list[Problem]]:
+    """A configuration, or what is wrong with it: by itself, and then with its parts beside each other."""
+    try:
+        return TrialConfig.model_validate(data), []
+    except ValidationError as error:
+        found = _folded(error)
+    # Pydantic compares parts only where each is sound, so those that are not give way to their defaults.
+    sound = _without(data, [key.partition("[")[0].split(".") for key, _ in found])
+    try:
+        TrialConfig.model_validate(sound)
+    except ValidationError as error:
+        found += [problem for problem in _folded(error) if problem.key not in {key for key, _ in found}]
+    return None, found
+
+
+def _without(data: dict[str, Any], paths: list[list[str]]) -> dict[str, Any]:
+    """``data`` without the values at ``paths``; those that are not there are passed over."""
+    rest = copy.deepcopy(data)
+    for *parents, leaf in paths:
+        target: Any = rest
+        for parent in parents:
+            target = target.get(parent) if isinstance(target, dict) else None
+        if isinstance(target, dict):
+            target.pop(leaf, None)
+    return rest
 
 
 def _place(key: str, values: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainables.checkpoint import TrialFiles
-from trainables.exported import save_export
+from trainables.exported import is_export, save_export
 from tuner.finalists import best_finalist
 from tuner.paths import SweepPaths
 from tuner.records import RecordBook
@@ -24,8 +24,11 @@ def export_best(paths: SweepPaths, spec: SweepSpec, number: int | None = None, o
         The export's folder.
 
     Raises:
-        ValueError: there is no such trial, or none has been evaluated.
+        ValueError: there is no such trial, none has been evaluated, or ``out`` holds something that is no export.
     """
+    if out is not None and _is_taken(out):
+        # An earlier export there is replaced, which deletes the folder.
+        raise ValueError(f"{out} is already there and is no export: choose a new folder")
     records = RecordBook(paths.trials)
     ranking = [record.number for record in records.ranking()]
     if not ranking:
@@ -58,3 +61,9 @@ def export_best(paths: SweepPaths, spec: SweepSpec, number: int | None = None, o
         },
     )
     return folder
+
+
+def _is_taken(folder: Path) -> bool:
+    if not folder.exists():
+        return False
+    return not folder.is_dir() or (any(folder.iterdir()) and not is_export(folder))
