@@ -1,0 +1,124 @@
+"""The parts of a worker that need no Ray cluster; the rest is tested with the tuner, on a real one."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.trainables.small import differences, small_config
+from trainables.checkpoint import TrialFiles
+from trainables.collective import Collective
+from trainables.data import ImageDataset
+from trainables.gan import GanTrainer
+from trainables.metrics import parse_metric
+from trainables.metrics.embedding import NotFiniteError
+from trainables.storage import Storage
+from trainables.worker import evaluate, evaluation_samples, leave_nothing_behind, train_until
+
+METRIC = str(parse_metric("fid[efficientnet_lite1,64px,n=32]"))
+
+
+def test_train_until_reports_the_mean_losses(dataset: ImageDataset) -> None:
+    trainer, same = (GanTrainer(small_config(), dataset) for _ in range(2))
+    means, problem = train_until(3, trainer, Collective())
+    assert problem is None
+    assert trainer.step_index == 3
+    steps = [same.step() for _ in range(3)]
+    assert means == pytest.approx({name: sum(float(step[name]) for step in steps) / 3 for name in steps[0]}, rel=1e-5)
+    assert train_until(3, trainer, Collective()) == ({}, None), "there already"
+
+
+def test_a_loss_that_is_not_finite_ends_training_within_eight_steps_and_is_named(dataset: ImageDataset) -> None:
+    config = small_config(kimg=1, optimizer={"generator_lr": 1e30, "discriminator_lr": 1e30})
+    trainer = GanTrainer(config, dataset)
+    means, problem = train_until(100, trainer, Collective())
+    assert trainer.step_index == 8
+    assert problem is not None
+    assert problem.endswith("by 0.06 kimg")
+    bad = [name for name, value in means.items() if not math.isfinite(value)]
+    assert bad
+    assert all(f"{name} is {means[name]}" in problem for name in bad)
+    assert "d_accuracy" not in bad
+
+
+def test_an_evaluation_writes_what_its_report_says(dataset: ImageDataset, tmp_path: Path) -> None:
+    trainer, files = GanTrainer(small_config(), dataset), TrialFiles(Storage(tmp_path))
+    fids = iter((7.0, 9.0, 5.0))
+    best = math.inf
+    for expected_best in (7.0, 7.0, 5.0):
+        trainer.step()
+        seen: list[torch.Tensor] = []
+
+        def evaluator(images: Any, seen: list[torch.Tensor] = seen) -> dict[str, float]:
+            seen.append(images(torch.arange(3)))
+            return {METRIC: next(fids), "kid": 0.1}
+
+        report = {"number": 0, "step": trainer.step_index, "fid_best": best}
+        added = evaluate(trainer, evaluator, files, report)  # type: ignore[arg-type]
+        best = added["fid_best"]
+        assert best == expected_best
+        assert torch.equal(seen[0], evaluation_samples(trainer, torch.arange(3)))
+        saved = files.load(trainer.step_index)
+        assert differences(saved["trainer"], trainer.state_dict()) == []
+        assert saved["report"] == report | added
+        assert files.load_best()["report"]["fid"] == expected_best
+
+
+def test_pictures_that_are_not_finite_are_the_trials_problem(dataset: ImageDataset, tmp_path: Path) -> None:
+    def evaluator(images: Any) -> dict[str, float]:
+        raise NotFiniteError("image 3 is NaN")
+
+    trainer, files = GanTrainer(small_config(), dataset), TrialFiles(Storage(tmp_path))
+    report = {"number": 0, "step": 0, "fid_best": math.inf}
+    assert evaluate(trainer, evaluator, files, report) == {"problem": "image 3 is NaN at 0.00 kimg"}  # type: ignore[arg-type]
+    assert files.newest_step() is None
+
+
+def test_evaluation_pictures_depend_on_the_index_alone(dataset: ImageDataset) -> None:
+    trainer = GanTrainer(small_config(), dataset)
+    whole = evaluation_samples(trainer, torch.arange(6))
+    torch.testing.assert_close(evaluation_samples(trainer, torch.tensor([5, 2])), whole[[5, 2]], rtol=0, atol=1e-5)
+
+
+def draws() -> tuple[float, float, float]:
+    return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+def test_nothing_is_left_behind() -> None:
+    try:
+        leave_nothing_behind(3)
+        fresh = draws()
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        torch.backends.cudnn.benchmark = True
+        leave_nothing_behind(3)
+        assert draws() == fresh
+        assert torch.get_default_dtype() == torch.float32
+        assert torch.is_grad_enabled()
+        assert not torch.backends.cudnn.benchmark
+        leave_nothing_behind(4)
+        assert draws() != fresh
+        leave_nothing_behind(2**40)  # numpy takes 32 bits
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_grad_enabled(True)
+        torch.backends.cudnn.benchmark = False
+
+
+def test_a_trial_after_another_that_left_a_mess_gives_the_same_curve(dataset: ImageDataset) -> None:
+    leave_nothing_behind(5)
+    fresh = [GanTrainer(small_config(), dataset).step()]
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        leave_nothing_behind(5)
+        assert differences([GanTrainer(small_config(), dataset).step()], fresh) == []
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_grad_enabled(True)
