@@ -23,11 +23,14 @@ from cluster.errors import ClusterError
 from cluster.jobs import DEFAULT_ADDRESS, Jobs
 from cluster.placement import PlacementError, plan, read_nodes, this_machine
 from cluster.session import connect
+from trainables.backbones import WeightsNotFoundError
+from trainables.metrics.inception import InceptionWeightsNotFoundError
 from tuner.checks import preflight
 from tuner.cli import fail, print_json
 from tuner.export import export_best
 from tuner.finalists import SOURCE, best_finalist, score_finalists
 from tuner.group import TRAIN_ENVIRONMENT
+from tuner.metrics_command import compare, show, with_progress
 from tuner.paths import SweepPaths
 from tuner.preview import show_plan
 from tuner.problems import SpecError
@@ -89,6 +92,9 @@ def _check(spec: SweepSpec, console: Console, *, resuming: bool) -> None:
 def _run(spec: SweepSpec, console: Console, *, as_json: bool, address: str | None) -> None:
     _quiet()
     paths = SweepPaths(spec.root)
+    if address is None:
+        # An embedded Ray would have this machine: what can never be placed on it is refused before Ray starts.
+        plan(group_shape(spec), this_machine())
     console.print(f"sweep {spec.name}: {paths.folder}", soft_wrap=True)
     console.print(f"watch: tensorboard --logdir {_quoted(paths.tensorboard())}", soft_wrap=True)
     with connect(address, code=CODE if address else (), env_vars=TRAIN_ENVIRONMENT):
@@ -175,7 +181,7 @@ def _input_errors() -> Iterator[None]:
     except SpecError as error:
         count = len(error.problems)
         fail(f"{count} problem{'s' if count > 1 else ''} to mend before anything starts:\n{error}")
-    except (PlacementError, ClusterError, ValueError) as error:
+    except (PlacementError, ClusterError, WeightsNotFoundError, InceptionWeightsNotFoundError, ValueError) as error:
         fail(error)
 
 
@@ -183,6 +189,22 @@ def _quiet() -> None:
     """Tune and Train say through our own display what matters; their logs would tear it."""
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def metrics(a: str, b: str, names: list[str], resolution: int | None, device: str, *, as_json: bool) -> None:
+    """`gansweep metrics`."""
+    console = Console(stderr=as_json, markup=False, highlight=False)
+    with _input_errors():
+        comparison = with_progress(
+            console,
+            functools.partial(
+                compare, a, b, metrics=names, resolution=resolution, cache_dir=Path(CACHE_DIR).expanduser(), device=device
+            ),
+        )
+    if as_json:
+        print_json(comparison.as_json())
+    else:
+        show(comparison, console)
 
 
 def submit(target: Path, address: str, overrides: list[str]) -> None:

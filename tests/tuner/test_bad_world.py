@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +197,34 @@ def test_everything_at_once(command: Command) -> None:
     shutil.rmtree(command.folder / "images")
     found = command.problems({"storage": "/proc/sweeps", "source": "none.safetensors"})
     assert [row.split(": ")[1] for row in found] == ["data.path", "storage", "source"]
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"workers": 2, "cpus_per_worker": 10_000}, "a group of 2 workers of 10000 CPU can never be placed: a worker must fit"),
+        ({"workers": 1, "gpus_per_worker": 512}, "a group of 1 worker of 1 CPU, 512 GPU can never be placed: a worker must fit"),
+        ({"workers": 4, "cpus_per_worker": 1_000}, "can never be placed"),
+        ({"workers": 1, "gpus_per_worker": 1.5}, "gpus_per_worker above 1 must be a whole number, but got 1.5"),
+    ],
+)
+def test_resources_that_this_machine_can_never_place(command: Command, resources: dict[str, float], message: str) -> None:
+    said = command.run({"resources": resources})
+    assert said.code == 2
+    assert message in said.err
+    assert not (command.folder / "sweeps").exists()
+
+
+@pytest.mark.slow
+def test_the_entry_point_itself(tmp_path: Path) -> None:
+    """A process of its own: exit code, standard error, and no traceback."""
+    spec = tmp_path / "sweep.yaml"
+    spec.write_text("name: x\nseed: -1\n")
+    done = subprocess.run([sys.executable, "-m", "tuner.cli", "run", str(spec)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert f"{spec}:2: seed: must be >= 0, but got -1" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 class TestNoSweep:
