@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tuner.records import RecordBook, State, TrialRecord
+from tuner.records import RecordBook, State, TrialRecord, shown
 from tuner.results import plain
 
 _STYLES = {State.RUNNING: "cyan", State.COMPLETE: "green", State.STOPPED: "yellow", State.FAILED: "red"}
@@ -60,7 +60,7 @@ class Progress:
         """A trial was evaluated."""
         report = record.reports[-1]
         if report["problem"] is None:
-            self._line(record, f"{record.kimg:.2f} kimg  FID {report['fid']:.1f}  best {record.fid_best:.1f}")
+            self._line(record, f"{record.kimg:.2f} kimg  FID {shown(report['fid'])}  best {shown(record.fid_best)}")
 
     def ended(self, record: TrialRecord) -> None:
         """A trial is over."""
@@ -69,7 +69,7 @@ class Progress:
     def _line(self, record: TrialRecord, text: str) -> None:
         if not self._live:
             clock = time.strftime("%H:%M:%S")
-            self.console.print(f"{clock} trial {record.number:>3}  {text}", highlight=False, soft_wrap=True)
+            self.console.print(f"{clock} trial {record.number:>3}  {text}", highlight=False, markup=False, soft_wrap=True)
 
     def _render(self) -> Group:
         return Group(table(self.records, self.metric, limit=_ROWS), Text(self.summary(), style="dim"))
@@ -82,7 +82,7 @@ class Progress:
         parts = [f"{len(ended)}/{self.trials} trials ended", f"{_clock(elapsed)} gone"]
         done_now = len(ended) - self._ended_before
         if done_now > 0:
-            left = elapsed / done_now * (self.trials - len(ended))
+            left = elapsed / done_now * max(0, self.trials - len(ended))
             if self.deadline is not None:
                 left = min(left, max(0.0, self.deadline - time.time()))
             parts.append(f"about {_clock(left)} left")
@@ -90,22 +90,24 @@ class Progress:
 
 
 def table(records: RecordBook, metric: str, limit: int | None = None) -> Table:
-    """The trials, best first; those that run and have no FID yet come last."""
+    """The trials, best first; those without a FID come last. Beyond ``limit`` rows only those that run are shown."""
     ranked = records.ranking()
     rows = [*ranked, *(r for r in records.all() if r not in ranked)]
-    view = Table(title=f"trials by their best {metric} (lower is better)", title_justify="left", box=box.SIMPLE_HEAD)
+    view = Table(title=Text(f"trials by their best {metric} (lower is better)"), title_justify="left", box=box.SIMPLE_HEAD)
     for column in ("trial", "kimg", "FID", "best"):
         view.add_column(column, justify="right", no_wrap=True)
     view.add_column("state", no_wrap=True)
     view.add_column("searched values; why it ended")
-    for record in rows[:limit]:
+    visible = [row for place, row in enumerate(rows) if limit is None or place < limit or row.state == State.RUNNING]
+    if len(visible) < len(rows):
+        view.caption, view.caption_justify = f"… and {len(rows) - len(visible)} more", "left"
+    for record in visible:
         last: dict[str, Any] = record.reports[-1] if record.reports else {}
-        fid = last.get("fid", math.nan)
         view.add_row(
             str(record.number),
             f"{record.kimg:.2f}",
-            f"{fid:.1f}" if math.isfinite(fid) else "-",
-            f"{record.fid_best:.1f}" if math.isfinite(record.fid_best) else "-",
+            shown(last.get("fid", math.nan)),
+            shown(record.fid_best),
             Text(record.state.value, style=_STYLES[record.state]),
             Text(brief(record)) + Text(f"\n{record.reason}" if record.reason else "", style="dim"),
         )

@@ -115,6 +115,13 @@ class RecordBook:
         self._trials.write_bytes(f"{trial_folder(number)}/record.json", data.encode())
 
 
+def shown(value: float) -> str:
+    """A metric's value for people: FIDs go to a tenth, what is below 10 (as KIDs are) to three digits."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
 class Unsaved:
     """For the sweep's searcher, scheduler and callback: Tune pickles them to restore a run, which gansweep never does.
 

@@ -16,7 +16,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from trainables.registry import Options, Registry
 from trainables.storage import Storage
-from tuner.records import RecordBook, State, Unsaved
+from tuner.records import RecordBook, State, Unsaved, shown
 from tuner.trial import failure_reason
 
 _FILE = "scheduler.json"
@@ -68,7 +68,7 @@ class SuccessiveHalving:
             place = sorted(values.values()).index(fid_best) + 1
             if place > survivors:
                 self.stopped[number] = (
-                    f"best FID {fid_best:.1f} is {_ordinal(place)} of {len(values)} trials at the rung of {rung:g} kimg; "
+                    f"best FID {shown(fid_best)} is {_ordinal(place)} of {len(values)} trials at the rung of {rung:g} kimg; "
                     f"the best {survivors} {'go' if survivors > 1 else 'goes'} on"
                 )
                 return self.stopped[number]
