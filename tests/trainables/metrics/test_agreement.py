@@ -16,7 +16,7 @@ from tests.trainables.metrics.reference import reference_weights
 from trainables.collective import Collective
 from trainables.metrics import Evaluator
 from trainables.metrics.distances import frechet_distance, kernel_distance, kernel_distance_by_subsets
-from trainables.metrics.features import FILTERS, Extractor, quantise
+from trainables.metrics.features import FILTERS, Extractor, full_precision, quantise
 from trainables.metrics.inception import Inception, load_inception
 from trainables.metrics.statistics import Statistics
 
@@ -199,3 +199,16 @@ def test_loading_inception_draws_no_random_numbers_and_warns_of_nothing() -> Non
         warnings.simplefilter("error")
         load_inception()
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_full_precision_puts_the_callers_settings_back() -> None:
+    """The flags can be set without a GPU; that they do what they say there is CUDA's matter."""
+    cudnn = torch.backends.cudnn
+
+    def settings() -> tuple[object, ...]:
+        return cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, torch.is_autocast_enabled("cuda")
+
+    before = settings()
+    with full_precision(torch.device("cuda")):
+        assert settings() == (True, False, True, False, False)
+    assert settings() == before
