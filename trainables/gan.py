@@ -64,7 +64,7 @@ class GanTrainer:
         if config.batch_size % self.collective.world_size:
             raise ValueError(f"batch_size {config.batch_size} cannot be shared evenly by {self.collective.world_size} workers")
         self.step_index = 0
-        self.first_step_at = 0.0  # time.time() after this object's first step; 0 before
+        self.first_step_at = 0.0  # time.time() at which this object's first step began; 0 before
         info = BACKBONES[config.backbone]
         # Initial weights are drawn from the global generator, on the CPU: the same on every worker and device.
         with torch.random.fork_rng(devices=[]):
@@ -104,10 +104,10 @@ class GanTrainer:
 
     def step(self) -> dict[str, Tensor]:
         """One update of D, one of G, one of the averaged G. Returns this worker's losses as detached scalars."""
+        self.first_step_at = self.first_step_at or time.time()
         real = self.real_batch(self.step_index)
         losses = self.d_step(real) | self.g_step(real)
         self.step_index += 1
-        self.first_step_at = self.first_step_at or time.time()
         update_ema(self.ema, self.generator, self.config.batch_size, self.images_seen, self.config.ema)
         return losses
 

@@ -90,6 +90,21 @@ def sample(
 
 
 @app.command()
+def metrics(
+    a: Annotated[str, typer.Argument(help="The real pictures: folder, archive, Parquet file or export.")],
+    b: Annotated[str, typer.Argument(help="The pictures to judge, likewise.")],
+    metric: Annotated[list[str] | None, typer.Option(help="Full name, e.g. fid[inception,299px,n=5000]; repeatable.")] = None,
+    resolution: Annotated[int | None, typer.Option(min=1, help="Side to bring all pictures to first.")] = None,
+    device: Annotated[str, typer.Option(help="Where networks run: cpu, cuda, …")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Compare two sets of pictures with the numbers that a sweep reports."""
+    from tuner import commands
+
+    commands.metrics(a, b, metric or [], resolution, device, as_json=as_json)
+
+
+@app.command()
 def submit(
     spec: Annotated[Path, typer.Argument(help="The sweep's YAML file, or the folder of a sweep to go on with.")],
     address: JobsAddress = "http://127.0.0.1:8265",
