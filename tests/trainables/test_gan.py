@@ -103,6 +103,7 @@ def test_a_d_step_moves_d_alone_and_a_g_step_g_alone(dataset: ImageDataset) -> N
     assert differences(after_d["g"], after_g["g"]) != []
 
 
+@pytest.mark.slow
 def test_d_learns_to_tell_real_from_generated(dataset: ImageDataset) -> None:
     """Against a generator that stands nearly still."""
     trainer = GanTrainer(small_config(optimizer={"generator_lr": 1e-8, "discriminator_lr": 1e-3}), dataset)
@@ -112,6 +113,7 @@ def test_d_learns_to_tell_real_from_generated(dataset: ImageDataset) -> None:
     assert float(torch.stack([step["d_accuracy"] for step in losses[-3:]]).mean()) > 0.8
 
 
+@pytest.mark.slow
 def test_the_feature_distance_falls_when_it_is_all_that_g_learns_from(dataset: ImageDataset) -> None:
     config = small_config(
         feature_loss={"layers": ("blocks.0", "blocks.1"), "weight": 1e4},
