@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
@@ -99,6 +100,8 @@ def preflight(spec: SweepSpec, cache_dir: Path, *, resuming: bool = False) -> li
         problems.append(Problem("name", _taken(spec.root)))
     else:
         problems.extend(_storage_problem(spec))
+    if resuming:
+        problems.extend(_changed_on_resume(spec))
     try:
         dataset = load_dataset(spec.data, cache_dir)
         skipped = list(dataset.skipped)
@@ -121,6 +124,25 @@ def _taken(root: Path) -> str:
     if not (root / "spec.yaml").is_file():
         return f"choose another name, or storage: {root} is already there and is no sweep"
     return f"the sweep {root} is already there: go on with it by `gansweep resume {root}`, or choose another name"
+
+
+def _changed_on_resume(spec: SweepSpec) -> Iterator[Problem]:
+    """What would make the trials to come another experiment than those before, whose scores they are compared with."""
+    before, now = yaml.safe_load((spec.root / "spec.yaml").read_bytes()), spec.model_dump(mode="json")
+    for data in before, now:
+        data["data"].pop("path")  # the same images may have been moved
+    for section in ("task", "data", "trial", "space", "seed"):
+        for key, old, new in _differences(section, before[section], now[section]):
+            rule = "cannot change in a resumed sweep, whose trials are compared with those before: start one under another name"
+            yield Problem(key, f"{rule}. It was {old!r}, and is {new!r} now")
+
+
+def _differences(key: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in dict.fromkeys([*old, *new]):
+            yield from _differences(f"{key}.{name}", old.get(name), new.get(name))
+    elif old != new:
+        yield key, old, new
 
 
 def example_configs(spec: SweepSpec) -> list[TrialConfig]:

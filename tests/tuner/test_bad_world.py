@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from tests.trainables.data.pictures import faces, quadrants
-from tests.tuner.command import GONE, Command, ReachedRay
+from tests.tuner.command import GONE, Command, ReachedRay, changed
+from tuner.spec import dump_spec, load_spec
 
 
 def only(command: Command, changes: dict[str, object]) -> str:
@@ -236,6 +238,54 @@ class TestNoSweep:
         assert said.code == 2
         assert f"{command.folder / 'sweeps' / 'two'} is not a sweep: it has no spec.yaml; sweeps there: " in said.err
         assert str(command.folder / "sweeps" / "one") in said.err
+
+
+class TestResume:
+    @pytest.fixture
+    def sweep(self, command: Command) -> str:
+        """A sweep's folder as its start leaves it."""
+        command.file.write_text(yaml.safe_dump(changed({}), sort_keys=False))
+        spec = load_spec(command.file)
+        spec.root.mkdir(parents=True)
+        (spec.root / "spec.yaml").write_bytes(dump_spec(spec))
+        return str(spec.root)
+
+    @pytest.mark.parametrize("overrides", [[], ["--set", "budget.trials=20"], ["--set", "resources.workers=2"]])
+    def test_goes_on(self, command: Command, sweep: str, overrides: list[str]) -> None:
+        with pytest.raises(ReachedRay):
+            command("resume", sweep, *overrides)
+
+    def test_goes_on_where_the_folder_and_the_images_were_moved(self, command: Command, sweep: str) -> None:
+        moved = command.folder / "elsewhere" / "t"
+        moved.parent.mkdir()
+        shutil.move(sweep, moved)
+        shutil.move(command.folder / "images", command.folder / "pictures")
+        said = command("resume", str(moved))
+        assert said.code == 2
+        assert "data.path: " in said.err
+        with pytest.raises(ReachedRay):
+            command("resume", str(moved), "--set", f"data.path={command.folder / 'pictures'}")
+
+    @pytest.mark.parametrize(
+        ("override", "old", "new"),
+        [
+            ("trial.batch_size=8", "4", "8"),
+            ("seed=3", "0", "3"),
+            ("data.resolution=64", "32", "64"),
+            ("trial.evaluation.metric=kid[efficientnet_lite0,32px,n=8]", "'fid[efficientnet_lite0,32px,n=8]'", "'kid["),
+            (
+                "space.backbone={choice: [efficientnet_lite1, efficientnet_lite0]}",
+                "['efficientnet_lite0', 'efficientnet_lite1']",
+                "[",
+            ),
+        ],
+    )
+    def test_refuses_to_become_another_experiment(self, command: Command, sweep: str, override: str, old: str, new: str) -> None:
+        said = command("resume", sweep, "--set", override)
+        assert said.code == 2
+        assert f"--set {override.partition('=')[0]}" in said.err
+        assert "cannot change in a resumed sweep, whose trials are compared with those before" in said.err
+        assert f"It was {old}, and is {new}" in said.err
 
 
 def truncate(picture: Path) -> None:
