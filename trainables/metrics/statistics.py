@@ -26,6 +26,14 @@ MAX_ROWS = 10_000  # single features kept of one set of images: 80 MB of Incepti
 _BLOCK = 1024  # rows folded into the scatter at a time: below it, the D x D update costs more than the product
 
 
+def _gram(x: Tensor) -> Tensor:
+    """xᵀx. On the CPU by NumPy, which sees that the result is symmetric and computes half of it."""
+    if x.device.type != "cpu":
+        return x.T @ x
+    values = x.numpy()
+    return torch.from_numpy(values.T @ values)
+
+
 class _Alone(Collective):
     """One worker, even where a process group exists."""
 
@@ -152,7 +160,7 @@ class Accumulator:
         scatter = None
         if self.scatter is not None:
             block = block - mean
-            scatter = block.T @ block
+            scatter = _gram(block)
         self._add(block.shape[0], mean, scatter)
 
     def _add(self, count: int, mean: Tensor, scatter: Tensor | None) -> None:
