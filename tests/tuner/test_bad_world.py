@@ -173,7 +173,9 @@ class TestWeights:
 
     def test_random_needs_none(self, command: Command) -> None:
         with pytest.raises(ReachedRay):
-            command.run({"trial/weights": "random", "space/backbone": {"choice": ["vgg16"]}, "space/feature_loss.layers": GONE})
+            command.run(
+                {"trial/weights": "random", "space/backbone": {"choice": ["mobilenet_v2"]}, "space/feature_loss.layers": GONE}
+            )
 
 
 class TestSource:

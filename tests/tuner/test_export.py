@@ -149,6 +149,7 @@ class TestExport:
 
 
 class TestSample:
+    @pytest.mark.slow
     def test_a_fresh_process_loads_neither_ray_nor_the_search(self, export: Path, tmp_path: Path) -> None:
         out = tmp_path / "new" / "grid.png"
         code = f"""
