@@ -96,8 +96,9 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
         state = files.load(saved)
         trainer.load_state_dict(state["trainer"])
         fid_best = state["report"]["fid_best"]
-        # The report may have been lost with the worker that wrote the checkpoint; the mailbox drops it if it was not.
-        if verdict(state["report"] | {"resumed": True}) == STOP:
+        # The report may have been lost with the worker that wrote the checkpoint; the mailbox drops it if it was not. The run
+        # may have been made longer or shorter since.
+        if verdict(state["report"] | {"resumed": True, "last": trainer.done}) == STOP:
             return
     started = time.time()
     for step in config.evaluation_steps():

@@ -43,8 +43,8 @@ def test_run_joins_a_cluster_and_a_group_spans_its_nodes(cluster: TwoNodeCluster
 
 def test_submit_status_logs_stop_and_go_on(cluster: TwoNodeCluster, tmp_path: Path) -> None:
     at = ("--address", cluster.dashboard_url)
-    # Long trials: the stop comes while one runs.
-    spec = write_spec(tmp_path, budget__kimg=0.32, budget__trials=2)
+    # Trials of minutes, so that the stop comes while one runs; they are made short when they go on.
+    spec = write_spec(tmp_path, budget__kimg=8, budget__trials=2)
     submitted = gansweep(cluster, "submit", spec, *at)
     assert submitted.returncode == 0, submitted.stderr
     job = submitted.stdout.split()[1]
@@ -61,7 +61,7 @@ def test_submit_status_logs_stop_and_go_on(cluster: TwoNodeCluster, tmp_path: Pa
     assert "STOPPED" in stopped.stdout
     assert [record.state for record in records_of(tmp_path).all()] == [State.RUNNING]
 
-    again = gansweep(cluster, "submit", root, *at, "--set", "budget.kimg=0.32")
+    again = gansweep(cluster, "submit", root, *at, "--set", "budget.kimg=0.064")
     followed = gansweep(cluster, "logs", again.stdout.split()[1], "-f", *at)
     assert followed.returncode == 0, followed.stderr
     assert "goes on" in followed.stdout
