@@ -73,11 +73,13 @@ def sample(
     from trainables.exported import enlargement, load_export
     from trainables.exported import sample as samples
 
+    if out.suffix.lower() not in ("", ".png"):
+        fail(f"--out must be a .png file for one grid, or a folder for a file each, but got {out}")
     try:
         generator, config = load_export(export)
         images = samples(generator, range(n), seed)
         scale = scale or enlargement(config["resolution"])
-        if out.suffix == ".png":
+        if out.suffix.lower() == ".png":
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_bytes(png(grid(images, scale=scale)))
         else:

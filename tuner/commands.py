@@ -35,6 +35,7 @@ from tuner.paths import SweepPaths
 from tuner.preview import show_plan
 from tuner.problems import SpecError
 from tuner.progress import Progress, table
+from tuner.records import shown
 from tuner.results import leaderboard
 from tuner.spec import SweepSpec, dump_spec, load_spec
 from tuner.sweep import CACHE_DIR, Outcome, group_shape, load_paths, run_sweep, sweep_metric, unfinished
@@ -126,7 +127,7 @@ def _finalists(spec: SweepSpec, paths: SweepPaths, outcome: Outcome, console: Co
     for number, values in score_finalists(spec, paths, outcome.records, CACHE_DIR):
         name = "source generator" if number == SOURCE else f"trial {number}"
         for metric, value in values.items():
-            console.print(f"  {name}: {metric} {value:.1f}", soft_wrap=True)
+            console.print(f"  {name}: {metric} {shown(value)}", soft_wrap=True)
         if number == SOURCE:
             source = values
     return source
@@ -136,12 +137,12 @@ def _show_result(
     spec: SweepSpec, paths: SweepPaths, outcome: Outcome, folder: Path, source: dict[str, float] | None, console: Console
 ) -> None:
     best, metric = outcome.records.ranking()[0], sweep_metric(spec)
-    lines = [f"best {metric}: {best.fid_best:.1f} (trial {best.number})"]
+    lines = [f"best {metric}: {shown(best.fid_best)} (trial {best.number})"]
     if source:
-        lines[0] += f", {best.fid_best / source[metric]:.2f} of the source generator's {source[metric]:.1f}"
+        lines[0] += f", {best.fid_best / source[metric]:.2f} of the source generator's {shown(source[metric])}"
     finalist = best_finalist(paths)
     if finalist:
-        lines.append(f"best finalist by {finalist[1]}: trial {finalist[0]}, {finalist[2]:.1f}")
+        lines.append(f"best finalist by {finalist[1]}: trial {finalist[0]}, {shown(finalist[2])}")
     if any(r.values.get("weights", spec.trial.get("weights")) == "random" for r in outcome.records.all()):
         lines.append("note: `weights: random` was set: no backbone was pretrained")
     console.print("\n".join(lines), soft_wrap=True)

@@ -43,12 +43,7 @@ def score(candidate: Candidate, metrics: tuple[str, ...], data: DataOptions, cac
     """Each metric's value for one generator, by full name; the same samples as a trial's own evaluations."""
     config = candidate.config
     generator = GENERATORS[config.generator.name](config.generator, config.resolution)
-    if candidate.number == SOURCE:
-        assert config.source is not None
-        tensors = read_source(Path(config.source))
-        state = {name.removeprefix("generator."): value for name, value in tensors.items() if name.startswith("generator.")}
-    else:
-        state = TrialFiles(candidate.storage).load_best()["ema"]
+    state = _source_state(config) if candidate.number == SOURCE else TrialFiles(candidate.storage).load_best()["ema"]
     generator.load_state_dict(state)
     generator.to(device).requires_grad_(False)
     folder = Path(cache_dir).expanduser()
@@ -66,6 +61,20 @@ def score(candidate: Candidate, metrics: tuple[str, ...], data: DataOptions, cac
     return evaluator(lambda indices: generator(indexed_noise(indices, z_dim, 0, "evaluation").to(device)))
 
 
+def _source_state(config: TrialConfig) -> dict[str, torch.Tensor]:
+    """The generator's tensors in the source checkpoint."""
+    assert config.source is not None
+    tensors = read_source(Path(config.source))
+    return {name.removeprefix("generator."): value for name, value in tensors.items() if name.startswith("generator.")}
+
+
+def _source_fits(config: TrialConfig) -> bool:
+    """Whether the source holds the whole generator; one that fits in part is a start for trials, but makes no pictures itself."""
+    generator = GENERATORS[config.generator.name](config.generator, config.resolution)
+    shapes = {name: value.shape for name, value in generator.state_dict().items()}
+    return shapes == {name: value.shape for name, value in _source_state(config).items()}
+
+
 def score_finalists(
     spec: SweepSpec, paths: SweepPaths, records: RecordBook, cache_dir: str
 ) -> Iterator[tuple[int, dict[str, float]]]:
@@ -79,7 +88,8 @@ def score_finalists(
     jobs = [(Candidate(r.number, trial_config(spec.base, r.values), paths.trial(r.number)), wanted) for r in best]
     if spec.source and len(records):
         config = trial_config(spec.base, records.all()[0].values)
-        jobs.append((Candidate(SOURCE, config, paths.trials), (config.evaluation.metric, *wanted)))
+        if _source_fits(config):
+            jobs.append((Candidate(SOURCE, config, paths.trials), (config.evaluation.metric, *wanted)))
     resources = spec.resources
     task = ray.remote(num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker, max_retries=2)(_score_task)
     device, threads = "cuda" if resources.gpus_per_worker else "cpu", max(1, int(resources.cpus_per_worker))
