@@ -132,14 +132,14 @@ def main() -> None:
             for name, (to_statistics, to_value) in METHODS.items():
                 begun, started = time.perf_counter(), time.process_time()
                 a, b = to_statistics(x), to_statistics(y)
-                ready = time.process_time()
+                ready, ready_wall = time.process_time(), time.perf_counter()
                 value = to_value(a, b)
-                ended = time.process_time()
-                spent[name].append((time.perf_counter() - begun, ended - ready, ended - started))
+                ended, ended_wall = time.process_time(), time.perf_counter()
+                spent[name].append((ended_wall - ready_wall, ended - ready, ended_wall - begun, ended - started))
                 if run == 0:
                     known = to_value(to_statistics(base), to_statistics(2 * base + 1))
                     errors[name] = abs(value - reference) / scale, abs(known - closed) / (5 * scale / 2)
-                print(f"{name}: run {run}, {spent[name][-1][0]:.2f} s", file=sys.stderr, flush=True)
+                print(f"{name}: run {run}, {spent[name][-1][2]:.2f} s", file=sys.stderr, flush=True)
         print(f"N = {count}, D = {options.dim}, {options.threads} threads, median of {options.runs} (value {reference:.6g})")
         print(
             f"{'':16}{'wall s':>8}{'CPU: distance s':>17}{'ratio':>8}{'total s':>9}{'ratio':>8}{'error':>10}{'closed form':>13}"

@@ -60,7 +60,7 @@ def _trace(a: Statistics) -> Tensor:
 
 
 def _variances(a: Statistics) -> Tensor:
-    return a.covariance.diagonal() if a.scatter is not None else a.factor().square().sum(0)
+    return a.scatter.diagonal() / (a.count - 1) if a.scatter is not None else a.factor().square().sum(0)
 
 
 def _root(a: Statistics) -> Tensor:
@@ -72,11 +72,14 @@ def _compute_root(covariance: Tensor) -> Tensor:
     """Cholesky, and where the matrix is singular its eigenvectors with eigenvalues clipped at 0."""
     # A constant feature has a zero row and column, which would make Cholesky fail and which the root can simply repeat.
     alive = covariance.diagonal() > 0
-    core = covariance[alive][:, alive]
+    whole = bool(alive.all())
+    core = covariance if whole else covariance[alive][:, alive]
     factor, failed = torch.linalg.cholesky_ex(core)
     if failed.item():
         values, vectors = torch.linalg.eigh(core)
         factor = vectors * values.clamp(min=0).sqrt()
+    if whole:
+        return factor
     root = covariance.new_zeros(len(covariance), len(core))
     root[alive] = factor
     return root
