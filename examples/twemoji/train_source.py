@@ -1,8 +1,8 @@
 """Trains the demo's source checkpoint on all emoji outside the target domain; `make source` runs it.
 
-First a generator from scratch against EfficientNet-Lite0, then, from that generator, heads for EfficientNet-Lite1. The file holds
-the first phase's averaged generator and both sets of heads, in float16. About 25 minutes on two idle cores. Interrupted, it goes on
-from its last checkpoint when started again.
+First a generator from scratch against EfficientNet-Lite0, then, from that generator, heads for EfficientNet-Lite1. The file
+holds the first phase's averaged generator and both sets of heads, in float16. About 25 minutes on two idle cores. Interrupted,
+it goes on from its last checkpoint when started again.
 """
 
 from __future__ import annotations
