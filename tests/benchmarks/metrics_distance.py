@@ -141,7 +141,6 @@ def main() -> None:
                     errors[name] = abs(value - reference) / scale, abs(known - closed) / (5 * scale / 2)
                 print(f"{name}: run {run}, {spent[name][-1][2]:.2f} s", file=sys.stderr, flush=True)
         print(f"N = {count}, D = {options.dim}, {options.threads} threads, median of {options.runs} (value {reference:.6g})")
-        print(
         columns = "".join(f"{title:>15}{'ratio':>8}" for title in ("distance wall", "distance CPU", "total wall", "total CPU"))
         print(f"{'':16}{columns}{'error':>10}{'closed form':>13}")
         middle = {name: [medians.median(column) for column in zip(*rows, strict=True)] for name, rows in spent.items()}
