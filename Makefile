@@ -22,7 +22,8 @@ lint: $(VENV)/.test  ## style and types
 	$(BIN)/mypy
 
 bench: $(VENV)/.test  ## benchmarks; each prints ratios measured side by side
-	for script in tests/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python -m pip install --quiet -e '.[bench]'
+	for script in tests/benchmarks/metrics_distance.py tests/benchmarks/metrics_memory.py tests/benchmarks/metrics_throughput.py tests/benchmarks/warm_groups.py; do $(BIN)/python $$script || exit 1; done
 
 source: $(VENV)/.demo  ## train the demo's source checkpoint anew (about an hour on two cores)
 	$(BIN)/python examples/twemoji/images.py $(IMAGES)

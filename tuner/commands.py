@@ -25,6 +25,7 @@ from cluster.placement import PlacementError, plan, read_nodes, this_machine
 from cluster.session import connect
 from trainables.backbones import WeightsNotFoundError
 from trainables.metrics.inception import InceptionWeightsNotFoundError
+from tuner.calibration import calibrated
 from tuner.checks import preflight
 from tuner.cli import fail, print_json
 from tuner.export import export_best
@@ -99,6 +100,10 @@ def _run(spec: SweepSpec, console: Console, *, as_json: bool, address: str | Non
     console.print(f"sweep {spec.name}: {paths.folder}", soft_wrap=True)
     console.print(f"watch: tensorboard --logdir {_quoted(paths.tensorboard())}", soft_wrap=True)
     with connect(address, code=CODE if address else (), env_vars=TRAIN_ENVIRONMENT):
+        if spec.evaluation_budget is not None:
+            with console.status("measuring what training and evaluating cost"):
+                spec, chosen = calibrated(spec, CACHE_DIR)
+            console.print(f"evaluation: {chosen.explanation}", soft_wrap=True)
         outcome = run_sweep(spec, _progress_on(console))
         metric = sweep_metric(spec)
         console.print(table(outcome.records, metric))

@@ -83,6 +83,10 @@ class SweepSpec(Options):
     seed: int = Field(0, ge=0)
     """Seed of proposals, initialisation, noise, augmentation and order."""
     finalists: Finalists | None = None
+    """How the best trials are scored once more; null leaves it out."""
+    evaluation_budget: float | None = Field(None, gt=0, le=1)
+    """Evaluation time over training time, e.g. 0.1. The sweep then measures once and chooses the metrics' n and the cadence
+    for all trials; null takes both as they are written in ``trial.evaluation``."""
     _written: tuple[str, dict[str, int], frozenset[str]] = PrivateAttr(default=("spec", {}, frozenset()))
     """File, lines of its keys, and keys that ``--set`` gave: where `error` says that a problem is."""
 

@@ -6,8 +6,8 @@ Both train the demo's trials (same configurations, same length, no early stops, 
 - the pattern of Ray's documentation: a function trainable that calls ``TorchTrainer.fit()`` with `TuneReportCallback`, a worker
   group for each trial. Its drivers get CPUs of their own, so that they cannot take the workers'.
 
-Prints seconds from a trial's start to the start of its first training step, models built, and the share of worker-seconds spent training or
-evaluating. Run: python tests/benchmarks/warm_groups.py [--trials 5] [--kimg 1.0]
+Prints seconds from a trial's start to the start of its first training step, models built, and the share of worker-seconds
+spent training or evaluating. Run: python tests/benchmarks/warm_groups.py [--trials 5] [--kimg 1.0]
 """
 
 from __future__ import annotations
