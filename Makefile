@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# setuptools warns at every editable install that folders here have the packages' names, which is the point of it.
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
 IMAGES := examples/twemoji/images
 
 .PHONY: sweep test test-fast lint bench source clean
@@ -22,7 +24,7 @@ lint: $(VENV)/.test  ## style and types
 	$(BIN)/mypy
 
 bench: $(VENV)/.test  ## benchmarks; each prints ratios measured side by side
-	$(BIN)/python -m pip install --quiet -e '.[bench]'
+	$(PIP) -e '.[bench]'
 	for script in tests/benchmarks/metrics_distance.py tests/benchmarks/metrics_memory.py tests/benchmarks/metrics_throughput.py tests/benchmarks/warm_groups.py; do $(BIN)/python $$script || exit 1; done
 
 source: $(VENV)/.demo  ## train the demo's source checkpoint anew (about an hour on two cores)
@@ -35,10 +37,10 @@ clean:  ## remove the environment and the demo's pictures
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; run: make PYTHON=/path/to/python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[demo]'
+	$(PIP) --upgrade pip
+	$(PIP) -e '.[demo]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo pyproject.toml
-	$(BIN)/python -m pip install --quiet -e '.[demo,test,lint]'
+	$(PIP) -e '.[demo,test,lint]'
 	touch $@
