@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import pickle
 import random
 import time
 import traceback
@@ -62,9 +63,10 @@ def train_loop(loop: dict[str, Any]) -> None:
     device = ray.train.torch.get_device()
     finished: int | None = None
     while True:
-        assignment = collective.broadcast(ray.get(mailbox.next.remote(group, finished)) if collective.rank == 0 else None)
-        if assignment is None:
+        handed = collective.broadcast(ray.get(mailbox.next.remote(group, finished)) if collective.rank == 0 else None)
+        if handed is None:
             return
+        assignment: Assignment = pickle.loads(handed)
         try:
             run_trial(assignment, collective, device, lambda report: mailbox.report.remote(group, report))
         except CollectiveError:
@@ -85,7 +87,6 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
     config, files = assignment.config, TrialFiles(assignment.storage)
     dataset = _dataset(assignment.data, assignment.cache_dir)
     trainer = GanTrainer(config, dataset, collective=collective, device=device)
-    evaluator = _evaluator(config, assignment.data, assignment.cache_dir, device)
 
     def verdict(report: dict[str, Any]) -> str:
         return collective.broadcast(ray.get(send(report)) if collective.rank == 0 else None)
@@ -120,6 +121,8 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
         }
         if problem is None:
             started = time.time()
+            # Not before the first step: in a fresh group the first evaluation builds what stays warm from then on.
+            evaluator = _evaluator(config, assignment.data, assignment.cache_dir, device)
             report |= evaluate(trainer, evaluator, files, report)
             fid_best = report["fid_best"]
             report["seconds_evaluating"] = time.time() - started

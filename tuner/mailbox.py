@@ -28,7 +28,8 @@ class Owned:
 class _Group:
     """One worker group's side of the mailbox."""
 
-    assignment: Any = None  # the open one
+    number: int | None = None  # of the open trial
+    assignment: bytes = b""  # the open trial, pickled
     deliveries: int = 0
     report: dict[str, Any] | None = None  # the newest
     verdict: tuple[int, int, str] | None = None  # (trial, step, verdict), the newest
@@ -47,10 +48,14 @@ class Mailbox:
 
     # What a Tune actor calls.
 
-    async def assign(self, group: str, assignment: Any) -> None:
-        """Hands the next trial to a group, whose previous trial must have ended."""
+    async def assign(self, group: str, number: int, assignment: bytes) -> None:
+        """Hands the next trial to a group, whose previous trial must have ended.
+
+        Args:
+            assignment: pickled, so that the mailbox need not import what it passes on (torch alone would take seconds).
+        """
         state = self._group(group)
-        state.assignment, state.deliveries = assignment, 0
+        state.number, state.assignment, state.deliveries = number, assignment, 0
         state.report = state.verdict = state.failure = None
         await self._notify()
 
@@ -78,16 +83,16 @@ class Mailbox:
 
     # What a worker group's rank 0 calls.
 
-    async def next(self, group: str, finished: int | None) -> Any:
-        """Waits for the group's next trial; None when there are no more.
+    async def next(self, group: str, finished: int | None) -> bytes | None:
+        """Waits for the group's next trial, as `assign` was given it; None when there are no more.
 
         Args:
             finished: the trial that the caller has ended; None from a fresh process, which gets the open assignment again.
         """
         state = self._group(group)
-        if finished is not None and state.assignment is not None and state.assignment.number == finished:
-            state.assignment = None
-        await self._wait(lambda: state.closed or (state.assignment is not None and state.failure is None))
+        if finished is not None and state.number == finished:
+            state.number = None
+        await self._wait(lambda: state.closed or (state.number is not None and state.failure is None))
         if state.closed:
             return None
         state.deliveries += 1
@@ -111,7 +116,7 @@ class Mailbox:
     async def fail(self, group: str, trial: int, traceback: str) -> None:
         """The open trial raised an exception on one of the workers; the first traceback is kept."""
         state = self._group(group)
-        if state.assignment is not None and state.assignment.number == trial and state.failure is None:
+        if state.number == trial and state.failure is None:
             state.failure = traceback
             await self._notify()
 

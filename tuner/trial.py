@@ -6,6 +6,7 @@ actor is reset with the next trial's config (``reuse_actors``), or stopped, and 
 
 from __future__ import annotations
 
+import pickle
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -97,7 +98,7 @@ class GroupTrial(tune.Trainable):
         )
         if self.group is None:
             self.group = WarmGroup(f"group-{self.trial_id}", self.context.mailbox, self.context.shape)
-        ray.get(self.context.mailbox.assign.remote(self.group.name, assignment))
+        ray.get(self.context.mailbox.assign.remote(self.group.name, self.number, pickle.dumps(assignment)))
 
     def _end_trial(self) -> None:
         if self.step_reported >= 0:
