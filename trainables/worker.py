@@ -73,7 +73,7 @@ def train_loop(loop: dict[str, Any]) -> None:
             raise
         except Exception:
             ray.get(mailbox.fail.remote(group, assignment.number, traceback.format_exc()))
-            raise
+            return
         finished = assignment.number
 
 

@@ -114,11 +114,16 @@ class Mailbox:
         return state.verdict[2] if answered() and state.verdict else "stop"
 
     async def fail(self, group: str, trial: int, traceback: str) -> None:
-        """The open trial raised an exception on one of the workers; the first traceback is kept."""
+        """The open trial raised an exception on one of the workers; the first traceback is kept.
+
+        Returns when the group is closed. A worker that raised meanwhile would have Train start the group anew, in a placement
+        group that nobody knows of yet when this one's owner gives the group back.
+        """
         state = self._group(group)
         if state.number == trial and state.failure is None:
             state.failure = traceback
             await self._notify()
+        await self._wait(lambda: state.closed)
 
     # What a group holds: known here so that the driver can take it back even when a Tune actor was killed.
 

@@ -40,7 +40,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RecordBook:
     return records_of(folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
 def test_an_interrupted_sweep_goes_on_as_if_nothing_had_happened(
     number: signal.Signals, tmp_path: Path, undisturbed: RecordBook
 ) -> None:

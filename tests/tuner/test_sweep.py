@@ -102,7 +102,7 @@ def test_kill_9_of_a_worker_costs_nothing(tmp_path: Path, undisturbed: dict[int,
 
 def test_an_exception_fails_its_trial_alone(tmp_path: Path) -> None:
     missing = str(tmp_path / "no-such-weights.pth")
-    spec = small_spec(tmp_path, budget__trials=5, space={"weights": {"choice": ["pretrained", missing]}})
+    spec = small_spec(tmp_path, budget__trials=2, space={"weights": {"choice": ["pretrained", missing]}})
     records = sweep(spec).records.all()
     failed = [record for record in records if record.state == State.FAILED]
     assert {record.state for record in records} == {State.FAILED, State.COMPLETE}
@@ -134,11 +134,6 @@ def test_a_killed_tune_actor_fails_its_trial_and_leaks_nothing(tmp_path: Path) -
     with when(first_trial_runs, kill):
         records = sweep(spec).records.all()
     assert [record.state for record in records] == [State.FAILED, State.COMPLETE, State.COMPLETE]
-
-
-def test_a_sweep_that_was_stopped_by_its_wall_time_says_so(tmp_path: Path) -> None:
-    records = sweep(small_spec(tmp_path, budget__wall_minutes=0.001)).records.all()
-    assert [record.reason for record in records] == ["the sweep's wall time is used up"]
 
 
 def workers_of_this_session() -> list[psutil.Process]:
