@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -17,8 +18,16 @@ from tuner.tensorboard import TensorBoardLog
 class SweepCallback(Unsaved, tune.Callback):
     """Keeps records, leaderboard, TensorBoard and the progress display up to date. A trial is told by its Optuna number."""
 
-    def __init__(self, paths: SweepPaths, records: RecordBook, metric: str, progress: Progress, starvation: Starvation) -> None:
-        self.starvation = starvation
+    def __init__(
+        self,
+        paths: SweepPaths,
+        records: RecordBook,
+        metric: str,
+        progress: Progress,
+        starvation: Starvation,
+        reclaim: Callable[[], None],
+    ) -> None:
+        self.starvation, self.reclaim = starvation, reclaim
         self.paths, self.records, self.metric, self.progress = paths, records, metric, progress
         self.log = TensorBoardLog(paths, metric)
 
@@ -46,7 +55,8 @@ class SweepCallback(Unsaved, tune.Callback):
         self._ended(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial failed."""
+        """A trial failed, perhaps because its Tune actor died: what that one held is taken back here."""
+        self.reclaim()
         self._ended(trial)
 
     def _ended(self, trial: Any) -> None:

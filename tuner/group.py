@@ -12,7 +12,7 @@ import threading
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
@@ -75,6 +75,7 @@ class WarmGroup:
                 callbacks=[_TellMailbox(mailbox, name)],
             ),
         )
+        ray.get(mailbox.owns.remote(name, owner=ray.get_runtime_context().current_actor))
         self._thread = threading.Thread(target=self._run, args=(trainer,), name=f"fit {name}", daemon=True)
         self._thread.start()
 
@@ -95,6 +96,17 @@ class WarmGroup:
         self._thread.join(patience_s)
         release(ray.get(self.mailbox.owned.remote(self.name)))
         self._scratch.cleanup()
+
+
+def reclaim(mailbox: Any) -> None:
+    """Takes back what groups hold whose Tune actor has died, as by kill -9; or the next group would wait for it for ever."""
+    for item in ray.get(mailbox.owned.remote()):
+        try:
+            ray.get(item.owner.__ray_ready__.remote(), timeout=0.5)
+        except GetTimeoutError:
+            continue  # alive, and busy with a trial
+        except RayError:
+            release([item])
 
 
 def release(owned: list[Owned]) -> None:

@@ -20,6 +20,7 @@ MAX_DELIVERIES = 4  # of one assignment without a new report in between, before 
 class Owned:
     """What a worker group holds in the cluster."""
 
+    owner: Any = None  # handle of the Tune actor that gives it back
     controller: Any = None  # handle of the Train controller
     placement_groups: list[Any] = field(default_factory=list)
 
@@ -127,9 +128,10 @@ class Mailbox:
 
     # What a group holds: known here so that the driver can take it back even when a Tune actor was killed.
 
-    async def owns(self, group: str, controller: Any = None, placement_group: Any = None) -> None:
-        """Remembers what a group holds."""
+    async def owns(self, group: str, owner: Any = None, controller: Any = None, placement_group: Any = None) -> None:
+        """Remembers what a group holds, and whose it is."""
         owned = self._group(group).owned
+        owned.owner = owner or owned.owner
         owned.controller = controller or owned.controller
         if placement_group is not None:
             owned.placement_groups.append(placement_group)

@@ -6,6 +6,7 @@ Tune is an engine without memory here: what a sweep knows is its journal, its sc
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -26,7 +27,7 @@ from cluster.janitor import held_placement_groups, remove_placement_groups
 from cluster.placement import GroupShape, PlacementPlan, plan, read_nodes
 from trainables.metrics import parse_metric
 from tuner.callbacks import SweepCallback
-from tuner.group import release
+from tuner.group import reclaim, release
 from tuner.mailbox import Mailbox
 from tuner.paths import SweepPaths
 from tuner.progress import Progress
@@ -82,9 +83,11 @@ def run_sweep(spec: SweepSpec, progress_of: Callable[..., Progress]) -> Outcome:
     deadline = time.time() + spec.budget.wall_minutes * 60 if spec.budget.wall_minutes else None
     interrupted = _Interrupted()
     with progress_of(records, spec.budget.trials, deadline, metric) as progress, interrupted.watch():
-        callback = SweepCallback(paths, records, metric, progress, Starvation(placement.shape))
+        mailbox = Mailbox.remote()  # type: ignore[attr-defined]
+        reclaiming = functools.partial(reclaim, mailbox)
+        callback = SweepCallback(paths, records, metric, progress, Starvation(placement.shape), reclaiming)
         searcher = OptunaSearcher(study, spec.search_space(), spec.base, spec.budget.trials, spec.seed, records, deadline)
-        _fit(spec, paths, placement, searcher, callback, deadline)
+        _fit(spec, paths, placement, mailbox, searcher, callback, deadline)
         callback.log.close()
     write_leaderboard(paths, records, metric)
     write_tables(paths, records, metric)
@@ -95,11 +98,11 @@ def _fit(
     spec: SweepSpec,
     paths: SweepPaths,
     placement: PlacementPlan,
+    mailbox: Any,
     searcher: OptunaSearcher,
     callback: SweepCallback,
     deadline: float | None,
 ) -> None:
-    mailbox = Mailbox.remote()  # type: ignore[attr-defined]
     context = TrialContext(mailbox, placement.shape, spec.data, paths.trials, CACHE_DIR)
     rule = SCHEDULERS[spec.scheduler.name](spec.scheduler, spec.budget.kimg)
     warm = spec.isolation == "warm"

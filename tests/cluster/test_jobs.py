@@ -118,7 +118,7 @@ def test_a_job_joins_its_cluster(cluster: TwoNodeCluster, tmp_path: Path) -> Non
     jobs = Jobs(cluster.dashboard_url)
     env_vars = {"FROM_JOB": "j", "FROM_BOTH": "j"}
     job_id = jobs.submit("python driver.py", working_dir=tmp_path, code=[root / "cluster"], env_vars=env_vars)
-    job = jobs.wait(job_id, timeout_s=60)
+    job = jobs.wait(job_id, timeout_s=180)
     assert job.status == "SUCCEEDED", jobs.logs(job.id)
     assert "nodes 2 j j d\n" in jobs.logs(job.id)
     assert "a submitted job runs on its own cluster: give it --address auto" in jobs.logs(job.id)
@@ -128,7 +128,7 @@ def test_a_job_joins_its_cluster(cluster: TwoNodeCluster, tmp_path: Path) -> Non
 def test_a_failed_job_says_why(cluster: TwoNodeCluster) -> None:
     jobs = Jobs(cluster.dashboard_url)
     start = time.time()
-    job = jobs.wait(jobs.submit("echo reason >&2; exit 3"), timeout_s=60)
+    job = jobs.wait(jobs.submit("echo reason >&2; exit 3"), timeout_s=180)
     assert job.status == "FAILED"
     assert "exit code 3" in job.message
     assert "reason" in job.message
