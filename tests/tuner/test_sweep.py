@@ -121,23 +121,6 @@ def test_a_diverging_trial_is_stopped_with_the_cause(tmp_path: Path) -> None:
     assert {record.state for record in records} == {State.FAILED, State.COMPLETE}
 
 
-def test_a_killed_tune_actor_fails_its_trial_and_leaks_nothing(tmp_path: Path) -> None:
-    spec = small_spec(tmp_path, budget__kimg=0.16)
-
-    def first_trial_runs() -> bool:
-        return any((spec.root / "trials" / "0000").glob("checkpoint_*.pt"))
-
-    def kill() -> None:
-        for process in processes_of_this_session("ResourceTrainable"):
-            process.kill()
-
-    with when(first_trial_runs, kill):
-        records = sweep(spec).records.all()
-    # Whichever trial ran at that moment.
-    assert sorted(record.state for record in records) == [State.COMPLETE, State.COMPLETE, State.FAILED]
-    assert "its Tune actor died" in [record.reason for record in records]
-
-
 def workers_of_this_session() -> list[psutil.Process]:
     """The Ray Train workers of the embedded Ray."""
     return processes_of_this_session("RayTrainWorker")
