@@ -74,7 +74,9 @@ class GanTrainer:
             if config.feature_loss.layers and config.feature_loss.weight > 0:
                 self.extractor = copy.deepcopy(backbone).freeze(info.depth).to(self.device)
             self.generator: nn.Module = GENERATORS[config.generator.name](config.generator, config.resolution)
-            self.discriminator: nn.Module = DISCRIMINATORS[config.discriminator.name](config.discriminator, backbone)
+            self.discriminator: nn.Module = DISCRIMINATORS[config.discriminator.name](
+                config.discriminator, lambda _: copy.deepcopy(backbone)
+            )
         self.source_report: LoadReport | None = None
         if config.source:
             self.source_report = load_source(Path(config.source), self.generator, self.discriminator, config.backbone)

@@ -30,7 +30,7 @@ def build(name: str, trunk: str = "efficientnet_lite0", seed: int = 0, **options
         backbone = load_backbone(BACKBONES[trunk], "random")
         backbone.load_state_dict(_state(trunk))
         torch.manual_seed(seed)
-        return DISCRIMINATORS[name](DISCRIMINATORS[name].Options(**options), backbone)
+        return DISCRIMINATORS[name](DISCRIMINATORS[name].Options(**options), lambda _: backbone)
 
 
 def images(count: int = 2, side: int = 32) -> torch.Tensor:

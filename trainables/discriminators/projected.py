@@ -6,14 +6,14 @@ the deep features from giving the discriminator an immediate win, at which the g
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.discriminators.heads import Head
-from trainables.discriminators.trunk import resize
+from trainables.discriminators.trunk import Trunk, resize
 from trainables.registry import Options
 
 
@@ -38,8 +38,9 @@ class ProjectedDiscriminator(nn.Module):
 
     Options = ProjectedOptions
 
-    def __init__(self, options: ProjectedOptions, backbone: Any) -> None:
+    def __init__(self, options: ProjectedOptions, trunk: Trunk, condition_channels: int = 0) -> None:
         super().__init__()
+        backbone = trunk(3)
         layers = backbone.info.layers
         if options.scales > len(layers):
             raise ValueError(f"scales must be <= {len(layers)}, the stages of the trunk, but got {options.scales}")
@@ -60,7 +61,7 @@ class ProjectedDiscriminator(nn.Module):
         self.mix_scales = options.mixing == "channel+scale"
         self.heads = nn.ModuleList(Head(width if mix_channels else layer.channels, options.head_channels) for layer in layers)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def forward(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
         features = self.backbone(resize(images, self.input_px), self.layers)
         maps = [mix(features[layer]) for layer, mix in zip(self.layers, self.channel_mixing, strict=True)]
         if self.mix_scales:

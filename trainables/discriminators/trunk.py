@@ -5,6 +5,7 @@ Freezing the first layers of D is FreezeD (Mo et al. 2020); here the trunk is a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch.nn.functional as F
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from trainables.discriminators.heads import Head
 from trainables.registry import Options
+
+Trunk = Callable[[int], Any]  # a fresh unfrozen backbone that takes images of so many channels
 
 
 class TrunkOptions(Options):
@@ -33,13 +36,14 @@ class TrunkDiscriminator(nn.Module):
     """[N, 3, H, W] images in [-1, 1] → one [N, 1, h, w] map of logits for each head, shallow to deep.
 
     Args:
-        backbone: an unfrozen `trainables.backbones.Backbone`, which this discriminator owns from now on.
+        trunk: gives a fresh unfrozen `trainables.backbones.Backbone` for so many input channels.
     """
 
     Options = TrunkOptions
 
-    def __init__(self, options: TrunkOptions, backbone: Any) -> None:
+    def __init__(self, options: TrunkOptions, trunk: Trunk, condition_channels: int = 0) -> None:
         super().__init__()
+        backbone = trunk(3)
         layers = backbone.info.layers
         if not options.frozen_depth <= len(layers):
             raise ValueError(f"frozen_depth must be <= {len(layers)}, but got {options.frozen_depth}")
@@ -51,7 +55,7 @@ class TrunkDiscriminator(nn.Module):
         self.layers = [layer.name for layer in layers[-options.scales :]]
         self.heads = nn.ModuleList(Head(layer.channels, options.head_channels) for layer in layers[-options.scales :])
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def forward(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
         features = self.backbone(resize(images, self.input_px), self.layers)
         return [head(features[layer]) for layer, head in zip(self.layers, self.heads, strict=True)]
 
