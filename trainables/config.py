@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from trainables.augment import POLICIES
 from trainables.backbones import BACKBONES
 from trainables.discriminators import DISCRIMINATORS
-from trainables.generators import GENERATORS
+from trainables.generators import GENERATORS, Frame
 from trainables.losses import ADVERSARIAL, FeatureLossOptions
 from trainables.optim import EmaOptions, OptimizerOptions
 from trainables.registry import Options, names_of, options_union, unknown_name
@@ -91,7 +91,7 @@ class TrialConfig(Options):
 
     def resolution_problems(self) -> list[tuple[str, str]]:
         """What the chosen generator cannot do at this resolution, as (dotted key, message)."""
-        problem = GENERATORS[self.generator.name].unfit(self.resolution)
+        problem = GENERATORS[self.generator.name].unfit(self.generator, Frame(self.resolution), BACKBONES[self.backbone])
         return [("resolution", problem)] if problem else []
 
     @property

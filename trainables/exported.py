@@ -18,8 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from trainables.backbones import BACKBONES, load_backbone
 from trainables.checkpoint import grid, png
-from trainables.generators import GENERATORS
+from trainables.generators import GENERATORS, Frame
 from trainables.randomness import indexed_noise
 from trainables.registry import options_union
 
@@ -88,7 +89,9 @@ def _build(file: Path, config: dict[str, Any]) -> nn.Module:
     try:
         options = TypeAdapter(options_union(GENERATORS)).validate_python(config["generator"])
         resolution = TypeAdapter(int).validate_python(config["resolution"], strict=True)
-        return GENERATORS[options.name](options, resolution)
+        return GENERATORS[options.name](
+            options, Frame(resolution), lambda _: load_backbone(BACKBONES[config["backbone"]], "random")
+        )
     except (KeyError, ValueError) as error:  # a key that is missing, or a value that the generator does not take
         raise ValueError(f"{file} is damaged: {error}") from error
 

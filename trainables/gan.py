@@ -24,7 +24,7 @@ from trainables.collective import Collective
 from trainables.config import TrialConfig
 from trainables.discriminators import DISCRIMINATORS
 from trainables.discriminators.trunk import resize
-from trainables.generators import GENERATORS
+from trainables.generators import GENERATORS, Frame
 from trainables.losses import ADVERSARIAL, feature_distance, moments
 from trainables.optim import discriminator_optimizer, generator_optimizer, update_ema
 from trainables.randomness import batch_indices, keyed_generator, noise
@@ -73,7 +73,9 @@ class GanTrainer:
             self.extractor: nn.Module | None = None
             if config.feature_loss.layers and config.feature_loss.weight > 0:
                 self.extractor = copy.deepcopy(backbone).freeze(info.depth).to(self.device)
-            self.generator: nn.Module = GENERATORS[config.generator.name](config.generator, config.resolution)
+            self.generator: nn.Module = GENERATORS[config.generator.name](
+                config.generator, Frame(config.resolution), lambda _: load_backbone(info, config.weights)
+            )
             self.discriminator: nn.Module = DISCRIMINATORS[config.discriminator.name](
                 config.discriminator, lambda _: copy.deepcopy(backbone)
             )

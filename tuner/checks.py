@@ -21,7 +21,7 @@ from search_spaces.space import Space
 from trainables.backbones import BACKBONES, WeightsNotFoundError, load_backbone
 from trainables.config import TrialConfig
 from trainables.data import DataError, load_dataset
-from trainables.generators import GENERATORS
+from trainables.generators import GENERATORS, Frame
 from trainables.metrics import parse_metric
 from trainables.metrics.inception import InceptionWeightsNotFoundError, load_inception
 from trainables.metrics.kinds import KINDS
@@ -271,7 +271,11 @@ def _storage_problem(spec: SweepSpec) -> list[Problem]:
 def _source_problem(spec: SweepSpec, file: Path) -> list[Problem]:
     try:
         for config in {config.generator: config for config in example_configs(spec)}.values():
-            generator = GENERATORS[config.generator.name](config.generator, config.resolution)
+            generator = GENERATORS[config.generator.name](
+                config.generator,
+                Frame(config.resolution),
+                lambda _, name=config.backbone: load_backbone(BACKBONES[name], "random"),
+            )
             load_source(file, generator, nn.Module(), config.backbone)
     except ValueError as error:
         return [Problem("source", str(error))]

@@ -17,7 +17,7 @@ from trainables.checkpoint import TrialFiles
 from trainables.collective import Collective
 from trainables.config import TrialConfig
 from trainables.data import DataOptions, load_dataset
-from trainables.generators import GENERATORS
+from trainables.generators import GENERATORS, Frame
 from trainables.metrics import Evaluator, parse_metric
 from trainables.randomness import indexed_noise
 from trainables.source import read_source
@@ -42,7 +42,7 @@ class Candidate:
 def score(candidate: Candidate, metrics: tuple[str, ...], data: DataOptions, cache_dir: str, device: str) -> dict[str, float]:
     """Each metric's value for one generator, by full name; the same samples as a trial's own evaluations."""
     config = candidate.config
-    generator = GENERATORS[config.generator.name](config.generator, config.resolution)
+    generator = _untrained(config)
     state = _source_state(config) if candidate.number == SOURCE else TrialFiles(candidate.storage).load_best()["ema"]
     generator.load_state_dict(state)
     generator.to(device).requires_grad_(False)
@@ -61,6 +61,13 @@ def score(candidate: Candidate, metrics: tuple[str, ...], data: DataOptions, cac
     return evaluator(lambda indices: generator(indexed_noise(indices, z_dim, 0, "evaluation").to(device)))
 
 
+def _untrained(config: TrialConfig) -> torch.nn.Module:
+    generator: torch.nn.Module = GENERATORS[config.generator.name](
+        config.generator, Frame(config.resolution), lambda _: load_backbone(BACKBONES[config.backbone], "random")
+    )
+    return generator
+
+
 def _source_state(config: TrialConfig) -> dict[str, torch.Tensor]:
     """The generator's tensors in the source checkpoint."""
     assert config.source is not None
@@ -70,7 +77,7 @@ def _source_state(config: TrialConfig) -> dict[str, torch.Tensor]:
 
 def _source_fits(config: TrialConfig) -> bool:
     """Whether the source holds the whole generator; one that fits in part is a start for trials, but makes no pictures itself."""
-    generator = GENERATORS[config.generator.name](config.generator, config.resolution)
+    generator = _untrained(config)
     shapes = {name: value.shape for name, value in generator.state_dict().items()}
     return shapes == {name: value.shape for name, value in _source_state(config).items()}
 

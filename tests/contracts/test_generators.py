@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from tests.contracts.closeness import assert_same_up_to_summation
-from trainables.generators import GENERATORS
+from trainables.generators import GENERATORS, Frame
 
 every_generator = pytest.mark.parametrize("name", GENERATORS)
 
@@ -17,7 +17,7 @@ every_generator = pytest.mark.parametrize("name", GENERATORS)
 def build(name: str, resolution: int = 32, seed: int = 0, **options: Any) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return GENERATORS[name](GENERATORS[name].Options(**options), resolution)
+        return GENERATORS[name](GENERATORS[name].Options(**options), Frame(resolution), pytest.fail)
 
 
 def latents(count: int, z_dim: int) -> torch.Tensor:
@@ -85,12 +85,13 @@ def test_options_name_their_component_and_refuse_unknown_keys(name: str) -> None
 
 @every_generator
 def test_a_resolution_that_does_not_fit_is_refused_with_the_same_words(name: str) -> None:
+    generator, options = GENERATORS[name], GENERATORS[name].Options()
     for resolution in (8, 32, 33, 48, 128):
-        problem = GENERATORS[name].unfit(resolution)
+        problem = generator.unfit(options, Frame(resolution), None)
         if problem is None:
             continue
         assert str(resolution) in problem
-        with pytest.raises(ValueError, match="resolution must be") as caught:
+        with pytest.raises(ValueError, match="resolution") as caught:
             build(name, resolution)
         assert problem in str(caught.value)
-    assert GENERATORS[name].unfit(32) is None
+    assert generator.unfit(options, Frame(32), None) is None

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from trainables.exported import enlargement, load_export, sample, save_export
-from trainables.generators import GENERATORS
+from trainables.generators import GENERATORS, Frame
 
 OPTIONS = {"name": "compact", "z_dim": 8, "channels": 4, "max_channels": 8}
 CONFIG: dict[str, Any] = {"generator": OPTIONS, "resolution": 16, "trial": 3}
@@ -21,7 +21,7 @@ CONFIG: dict[str, Any] = {"generator": OPTIONS, "resolution": 16, "trial": 3}
 def generator(seed: int = 0) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return GENERATORS["compact"](GENERATORS["compact"].Options(**OPTIONS), 16)
+        return GENERATORS["compact"](GENERATORS["compact"].Options(**OPTIONS), Frame(16), pytest.fail)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from tests.trainables.small import small_config
 from trainables.data import ImageDataset
 from trainables.gan import GanTrainer
-from trainables.generators import GENERATORS
+from trainables.generators import GENERATORS, Frame
 from trainables.source import LoadReport, load_source, read_source, save_source
 
 
@@ -76,7 +76,7 @@ def test_heads_of_another_shape_keep_their_initial_values(dataset: ImageDataset,
 
 def test_a_smaller_resolution_takes_the_layers_that_fit(source: Path) -> None:
     options = GENERATORS["compact"].Options(z_dim=16, channels=32, max_channels=32)
-    wider = GENERATORS["compact"](options, 32)
+    wider = GENERATORS["compact"](options, Frame(32), pytest.fail)
     report = load_source(source, wider, torch.nn.Identity(), "efficientnet_lite0")
     assert isinstance(report, LoadReport)
     assert "generator.style.0.weight" in report.copied

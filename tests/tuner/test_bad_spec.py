@@ -195,7 +195,7 @@ ONE_SPEC = {
     ),
     "a resolution the generator cannot make": (
         {"data/resolution": 48},
-        [("resolution", "data.resolution", "must be a power of two >= 8 for the compact generator, but got 48")],
+        [("resolution", "data.resolution", "the resolution of compact must be a power of two >= 8, but got 48")],
     ),
     "unknown scheduler": (
         {"scheduler": {"name": "successive-halving"}},

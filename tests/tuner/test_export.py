@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tests.tuner.command import SPEC, Command
 from tests.tuner.test_results import METRIC, diverged, report
 from trainables.checkpoint import TrialFiles
-from trainables.generators import GENERATORS
+from trainables.generators import GENERATORS, Frame
 from trainables.generators.compact import CompactOptions
 from tuner.export import export_best
 from tuner.paths import SweepPaths
@@ -34,7 +34,7 @@ def state(number: int) -> dict[str, torch.Tensor]:
     """A generator that nobody trained, another one for each number."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(number)
-        generator: torch.nn.Module = GENERATORS["compact"](GENERATOR, RESOLUTION)
+        generator: torch.nn.Module = GENERATORS["compact"](GENERATOR, Frame(RESOLUTION), pytest.fail)
     return generator.state_dict()
 
 

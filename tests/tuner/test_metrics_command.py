@@ -17,7 +17,7 @@ from tests.trainables.metrics.helpers import emoji, load_tiny
 from trainables.backbones import BackboneInfo
 from trainables.collective import Collective
 from trainables.exported import load_export, save_export
-from trainables.generators import GENERATORS
+from trainables.generators import GENERATORS, Frame
 from trainables.metrics import Evaluator, parse_metric
 from trainables.randomness import indexed_noise
 from tuner import metrics_command
@@ -65,7 +65,7 @@ def pictures(tmp_path: Path) -> dict[str, str]:
 def export(tmp_path: Path) -> str:
     options = GENERATORS["compact"].Options(name="compact", z_dim=16, channels=4, max_channels=8)
     with torch.random.fork_rng():
-        generator = GENERATORS["compact"](options, 32)
+        generator = GENERATORS["compact"](options, Frame(32), pytest.fail)
     save_export(tmp_path / "export", generator.state_dict(), {"generator": options.model_dump(mode="json"), "resolution": 32})
     return str(tmp_path / "export")
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from trainables.generators.compact import CompactGenerator
+from trainables.generators.frame import Frame, Trunk
 from trainables.registry import Registry
+
+__all__ = ["GENERATORS", "Frame", "Trunk"]
 
 GENERATORS: Registry[Any] = Registry("generator", {"compact": CompactGenerator})

@@ -7,13 +7,14 @@ for few images. Normalisation is per pixel over channels (Karras et al. 2018), s
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from trainables.generators.frame import Frame, Trunk, noise_problem, power_of_two_problem
 from trainables.registry import Options
 
 
@@ -30,27 +31,26 @@ class CompactOptions(Options):
 
 
 class CompactGenerator(nn.Module):
-    """[N, z_dim] standard normal latents → [N, image_channels, resolution, resolution] images in [-1, 1]."""
+    """[N, z_dim] standard normal latents → [N, out_channels, resolution, resolution] images in [-1, 1]. It has no trunk."""
 
     Options = CompactOptions
 
-    def __init__(self, options: CompactOptions, resolution: int, image_channels: int = 3) -> None:
+    def __init__(self, options: CompactOptions, frame: Frame, trunk: Trunk) -> None:
         super().__init__()
-        if problem := self.unfit(resolution):
-            raise ValueError(f"resolution {problem}")
-        blocks = (resolution // 4).bit_length() - 1
+        if problem := self.unfit(options, frame, None):
+            raise ValueError(problem)
+        blocks = (frame.resolution // 4).bit_length() - 1
         widths = [min(options.max_channels, options.channels << (blocks - i)) for i in range(blocks + 1)]
         self.z_dim = options.z_dim
         self.style = nn.Sequential(nn.Linear(options.z_dim, options.z_dim), nn.LeakyReLU(0.2))
         self.stem = nn.Linear(options.z_dim, widths[0] * 16)
         self.blocks = nn.ModuleList(_UpBlock(before, after, options.z_dim) for before, after in pairwise(widths))
-        self.to_image = nn.Conv2d(widths[-1], image_channels, 3, padding=1)
+        self.to_image = nn.Conv2d(widths[-1], frame.out_channels, 3, padding=1)
 
     @staticmethod
-    def unfit(resolution: int) -> str | None:
-        """What is wrong with ``resolution``; None when it fits."""
-        fits = resolution >= 8 and resolution.bit_count() == 1
-        return None if fits else f"must be a power of two >= 8 for the compact generator, but got {resolution}"
+    def unfit(options: CompactOptions, frame: Frame, info: Any) -> str | None:
+        """What does not fit ``frame``; None when all does. ``info``, the trunk's, does not matter."""
+        return noise_problem("compact", frame) or power_of_two_problem("compact", frame.resolution, 8)
 
     def forward(self, z: Tensor) -> Tensor:
         assert z.ndim == 2
