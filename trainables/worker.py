@@ -30,7 +30,7 @@ from trainables.collective import Collective, CollectiveError
 from trainables.config import TrialConfig
 from trainables.data import DataOptions, ImageDataset, load_dataset
 from trainables.gan import GanTrainer
-from trainables.metrics import Evaluator, parse_metric
+from trainables.metrics import Evaluator, parse_any_metric, score
 from trainables.metrics.embedding import NotFiniteError, WorkerFailedError
 from trainables.randomness import indexed_noise
 from trainables.storage import Storage
@@ -91,12 +91,12 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
     def verdict(report: dict[str, Any]) -> str:
         return collective.broadcast(ray.get(send(report)) if collective.rank == 0 else None)
 
-    fid_best = math.inf
+    score_best = math.inf
     saved = collective.broadcast(files.newest_step() if collective.rank == 0 else None)
     if saved is not None:
         state = files.load(saved)
         trainer.load_state_dict(state["trainer"])
-        fid_best = state["report"]["fid_best"]
+        score_best = state["report"]["score_best"]
         # The report may have been lost with the worker that wrote the checkpoint; the mailbox drops it if it was not. The run
         # may have been made longer or shorter since.
         if verdict(state["report"] | {"resumed": True, "last": trainer.done}) == STOP:
@@ -110,8 +110,8 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
             "number": assignment.number,
             "step": trainer.step_index,
             "kimg": trainer.kimg,
-            "fid": math.nan,
-            "fid_best": fid_best,
+            "score": math.nan,
+            "score_best": score_best,
             "losses": losses,
             "problem": problem,
             "last": trainer.done,
@@ -124,7 +124,7 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
             # Not before the first step: in a fresh group the first evaluation builds what stays warm from then on.
             evaluator = _evaluator(config, assignment.data, assignment.cache_dir, device)
             report |= evaluate(trainer, evaluator, files, report)
-            fid_best = report["fid_best"]
+            score_best = report["score_best"]
             report["seconds_evaluating"] = time.time() - started
         started = time.time()
         if verdict(report) == STOP:
@@ -156,12 +156,13 @@ def evaluate(trainer: GanTrainer, evaluator: Evaluator, files: TrialFiles, repor
         metrics = evaluator(functools.partial(evaluation_samples, trainer))
     except (NotFiniteError, WorkerFailedError) as error:
         return {"problem": f"{error} at {trainer.kimg:.2f} kimg"}
-    fid = metrics[str(parse_metric(config.evaluation.metric))]
-    fid_best = min(report["fid_best"], fid)
-    added = {"fid": fid, "fid_best": fid_best, "metrics": metrics}
+    driving = parse_any_metric(config.evaluation.metric)
+    value = score(driving, metrics[str(driving)])
+    score_best = min(report["score_best"], value)
+    added = {"score": value, "score_best": score_best, "metrics": metrics}
     if trainer.collective.rank == 0:
         preview = trainer.sample(indexed_noise(torch.arange(config.evaluation.preview), config.generator.z_dim, 0, "preview"))
-        files.save(trainer.state_dict(), report | added, preview, is_best=fid == fid_best)
+        files.save(trainer.state_dict(), report | added, preview, is_best=value == score_best)
     return added
 
 

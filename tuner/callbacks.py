@@ -7,6 +7,7 @@ from typing import Any
 
 from ray import tune
 
+from trainables.metrics import AnyMetric
 from tuner.paths import SweepPaths
 from tuner.progress import Progress
 from tuner.records import RecordBook, Unsaved
@@ -22,7 +23,7 @@ class SweepCallback(Unsaved, tune.Callback):
         self,
         paths: SweepPaths,
         records: RecordBook,
-        metric: str,
+        metric: AnyMetric,
         progress: Progress,
         starvation: Starvation,
         reclaim: Callable[[], None],

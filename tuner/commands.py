@@ -24,6 +24,7 @@ from cluster.jobs import DEFAULT_ADDRESS, Jobs
 from cluster.placement import PlacementError, plan, read_nodes, this_machine
 from cluster.session import connect
 from trainables.backbones import WeightsNotFoundError
+from trainables.metrics import score
 from trainables.metrics.inception import InceptionWeightsNotFoundError
 from tuner.calibration import calibrated
 from tuner.checks import preflight
@@ -142,9 +143,10 @@ def _show_result(
     spec: SweepSpec, paths: SweepPaths, outcome: Outcome, folder: Path, source: dict[str, float] | None, console: Console
 ) -> None:
     best, metric = outcome.records.ranking()[0], sweep_metric(spec)
-    lines = [f"best {metric}: {shown(best.fid_best)} (trial {best.number})"]
+    value = score(metric, best.score_best)
+    lines = [f"best {metric}: {shown(value)} (trial {best.number})"]
     if source:
-        lines[0] += f", {best.fid_best / source[metric]:.2f} of the source generator's {shown(source[metric])}"
+        lines[0] += f", {value / source[str(metric)]:.2f} of the source generator's {shown(source[str(metric)])}"
     finalist = best_finalist(paths)
     if finalist:
         lines.append(f"best finalist by {finalist[1]}: trial {finalist[0]}, {shown(finalist[2])}")

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from trainables.metrics import AnyMetric, label, score
 from tuner.records import RecordBook, State, TrialRecord, shown
 from tuner.results import plain
 
@@ -25,10 +26,10 @@ class Progress:
     Args:
         trials: number of trials of the whole sweep.
         deadline: `time.time()` at which the sweep's wall time is used up; None for no limit.
-        metric: full name of the metric that ranks the trials.
+        metric: what ranks the trials.
     """
 
-    def __init__(self, console: Console, records: RecordBook, trials: int, deadline: float | None, metric: str) -> None:
+    def __init__(self, console: Console, records: RecordBook, trials: int, deadline: float | None, metric: AnyMetric) -> None:
         self.console = console
         self.records, self.trials, self.deadline, self.metric = records, trials, deadline, metric
         self.started_at = time.time()
@@ -60,7 +61,8 @@ class Progress:
         """A trial was evaluated."""
         report = record.reports[-1]
         if report["problem"] is None:
-            self._line(record, f"{record.kimg:.2f} kimg  FID {shown(report['fid'])}  best {shown(record.fid_best)}")
+            value, best = (shown(score(self.metric, s)) for s in (report["score"], record.score_best))
+            self._line(record, f"{record.kimg:.2f} kimg  {label(self.metric)} {value}  best {best}")
 
     def ended(self, record: TrialRecord) -> None:
         """A trial is over."""
@@ -89,12 +91,13 @@ class Progress:
         return "  ·  ".join(parts) + "  ·  Ctrl-C leaves it resumable"
 
 
-def table(records: RecordBook, metric: str, limit: int | None = None) -> Table:
-    """The trials, best first; those without a FID come last. Beyond ``limit`` rows only those that run are shown."""
+def table(records: RecordBook, metric: AnyMetric, limit: int | None = None) -> Table:
+    """The trials, best first; those without a score come last. Beyond ``limit`` rows only those that run are shown."""
     ranked = records.ranking()
     rows = [*ranked, *(r for r in records.all() if r not in ranked)]
-    view = Table(title=Text(f"trials by their best {metric} (lower is better)"), title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("trial", "kimg", "FID", "best"):
+    better = "lower" if metric.lower_is_better else "higher"
+    view = Table(title=Text(f"trials by their best {metric} ({better} is better)"), title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("trial", "kimg", label(metric), "best"):
         view.add_column(column, justify="right", no_wrap=True)
     view.add_column("state", no_wrap=True)
     view.add_column("searched values; why it ended")
@@ -106,8 +109,8 @@ def table(records: RecordBook, metric: str, limit: int | None = None) -> Table:
         view.add_row(
             str(record.number),
             f"{record.kimg:.2f}",
-            shown(last.get("fid", math.nan)),
-            shown(record.fid_best),
+            shown(score(metric, last.get("score", math.nan))),
+            shown(score(metric, record.score_best)),
             Text(record.state.value, style=_STYLES[record.state]),
             Text(brief(record)) + Text(f"\n{record.reason}" if record.reason else "", style="dim"),
         )

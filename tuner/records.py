@@ -42,9 +42,9 @@ class TrialRecord:
         return self.reports[-1]["kimg"] if self.reports else 0.0
 
     @property
-    def fid_best(self) -> float:
-        """Lowest FID so far; infinity before the first evaluation."""
-        return self.reports[-1]["fid_best"] if self.reports else math.inf
+    def score_best(self) -> float:
+        """Lowest score so far (`trainables.metrics.score` of the driving metric); infinity before the first evaluation."""
+        return self.reports[-1]["score_best"] if self.reports else math.inf
 
     @property
     def worker_seconds(self) -> float:
@@ -62,7 +62,7 @@ class TrialRecord:
 
 
 _KEPT = (
-    "step", "kimg", "fid", "fid_best", "metrics", "losses", "problem", "seconds_training", "seconds_evaluating",
+    "step", "kimg", "score", "score_best", "metrics", "losses", "problem", "seconds_training", "seconds_evaluating",
 )  # fmt: skip
 
 
@@ -92,8 +92,8 @@ class RecordBook:
         return [self._records[number] for number in sorted(self._records)]
 
     def ranking(self) -> list[TrialRecord]:
-        """Trials with at least one finite FID, best first; a failed trial's earlier checkpoints count."""
-        return sorted((r for r in self.all() if math.isfinite(r.fid_best)), key=lambda r: (r.fid_best, r.number))
+        """Trials with at least one finite score, best first; a failed trial's earlier checkpoints count."""
+        return sorted((r for r in self.all() if math.isfinite(r.score_best)), key=lambda r: (r.score_best, r.number))
 
     def open(self, number: int, values: dict[str, Any]) -> TrialRecord:
         """The record of a trial that starts, or goes on where it was left."""

@@ -10,24 +10,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainables.metrics import AnyMetric, score
 from tuner.paths import SweepPaths
 from tuner.records import RecordBook, TrialRecord
 
 
-def leaderboard(records: RecordBook, metric: str) -> dict[str, Any]:
-    """All trials, best first, then those without a finite FID; as JSON data."""
+def leaderboard(records: RecordBook, metric: AnyMetric) -> dict[str, Any]:
+    """All trials, best first, then those without a finite score; as JSON data."""
     ranked = records.ranking()
     rest = [record for record in records.all() if record not in ranked]
-    rows = [_row(record, rank) for rank, record in enumerate([*ranked, *rest], start=1)]
-    return {"metric": metric, "lower_is_better": True, "trials": rows}
+    rows = [_row(record, rank, metric) for rank, record in enumerate([*ranked, *rest], start=1)]
+    return {"metric": str(metric), "lower_is_better": metric.lower_is_better, "trials": rows}
 
 
-def write_leaderboard(paths: SweepPaths, records: RecordBook, metric: str) -> None:
+def write_leaderboard(paths: SweepPaths, records: RecordBook, metric: AnyMetric) -> None:
     """Writes ``leaderboard.json`` atomically."""
     paths.storage.write_bytes(paths.LEADERBOARD, json.dumps(leaderboard(records, metric), indent=1).encode())
 
 
-def write_tables(paths: SweepPaths, records: RecordBook, metric: str) -> None:
+def write_tables(paths: SweepPaths, records: RecordBook, metric: AnyMetric) -> None:
     """Writes ``trials.parquet`` (a row for each trial) and ``history.parquet`` (a row for each evaluation)."""
     trials = [
         {key: value for key, value in row.items() if key != "values"}
@@ -44,7 +45,7 @@ def write_tables(paths: SweepPaths, records: RecordBook, metric: str) -> None:
     ]
     for name, rows, types in ((paths.TRIALS_TABLE, trials, _TRIALS), (paths.HISTORY_TABLE, history, _HISTORY)):
         buffer = io.BytesIO()
-        pq.write_table(_table(rows, types).replace_schema_metadata({"metric": metric}), buffer)
+        pq.write_table(_table(rows, types).replace_schema_metadata({"metric": str(metric)}), buffer)
         paths.storage.write_bytes(name, buffer.getvalue())
 
 
@@ -54,7 +55,7 @@ _TRIALS = {
     "number": pa.int64(),
     "state": pa.string(),
     "reason": pa.string(),
-    "fid_best": pa.float64(),
+    "best": pa.float64(),  # value of the driving metric
     "kimg": pa.float64(),
     "worker_seconds": pa.float64(),
     "seconds_to_first_step": pa.float64(),
@@ -63,8 +64,8 @@ _HISTORY = {
     "number": pa.int64(),
     "step": pa.int64(),
     "kimg": pa.float64(),
-    "fid": pa.float64(),
-    "fid_best": pa.float64(),
+    "score": pa.float64(),
+    "score_best": pa.float64(),
     "problem": pa.string(),
     "seconds_training": pa.float64(),
     "seconds_evaluating": pa.float64(),
@@ -84,13 +85,13 @@ def _column(cells: list[Any], kind: pa.DataType | None) -> pa.Array:
     return pa.array(cells, kind)
 
 
-def _row(record: TrialRecord, rank: int) -> dict[str, Any]:
+def _row(record: TrialRecord, rank: int, metric: AnyMetric) -> dict[str, Any]:
     return {
         "rank": rank,
         "number": record.number,
         "state": record.state.value,
         "reason": record.reason,
-        "fid_best": _finite(record.fid_best),
+        "best": _finite(score(metric, record.score_best)),
         "kimg": record.kimg,
         "worker_seconds": round(record.worker_seconds, 3),
         "seconds_to_first_step": _finite(record.seconds_to_first_step),

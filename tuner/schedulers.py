@@ -1,7 +1,7 @@
 """Schedulers decide at each report whether a trial goes on, and say why not. A new one is a class and one line in SCHEDULERS.
 
 Tune's own ASHA compares the last value, keeps its rungs in memory only (a restored sweep forgets them, ray#30838), and never
-stops a trial whose metric is NaN. These compare the best FID so far, write their rungs with the sweep, and say why.
+stops a trial whose metric is NaN. These compare the best score so far, write their rungs with the sweep, and say why.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import Field
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from trainables.metrics import AnyMetric, label, score
 from trainables.registry import Options, Registry
 from trainables.storage import Storage
 from tuner.records import RecordBook, State, Unsaved, shown
@@ -39,7 +40,7 @@ class NoStoppingOptions(Options):
 
 
 class SuccessiveHalving:
-    """Asynchronous successive halving (Li et al. 2020) on kimg, by the best FID so far.
+    """Asynchronous successive halving (Li et al. 2020) on kimg, by the best score so far.
 
     A trial that reaches a rung goes on when it is among the best 1/η of those that have reached it so far, itself included
     (the first one always does). It never waits for others.
@@ -47,28 +48,29 @@ class SuccessiveHalving:
 
     Options = SuccessiveHalvingOptions
 
-    def __init__(self, options: SuccessiveHalvingOptions, max_kimg: float) -> None:
+    def __init__(self, options: SuccessiveHalvingOptions, max_kimg: float, metric: AnyMetric) -> None:
+        self.metric = metric
         self.reduction_factor = options.reduction_factor
-        self.rungs: list[tuple[float, dict[int, float]]] = []  # kimg → best FID by trial number
+        self.rungs: list[tuple[float, dict[int, float]]] = []  # kimg → best score by trial number
         self.stopped: dict[int, str] = {}  # trial number → why
         kimg = options.grace_kimg
         while kimg < max_kimg * (1 - 1e-9):
             self.rungs.append((kimg, {}))
             kimg *= options.reduction_factor
 
-    def decide(self, number: int, kimg: float, fid_best: float) -> str | None:
+    def decide(self, number: int, kimg: float, score_best: float) -> str | None:
         """Why trial ``number`` must stop at this report; None when it goes on. The same report asked again is answered alike."""
         if number in self.stopped:
             return self.stopped[number]
         for rung, values in self.rungs:
             if kimg < rung * (1 - 1e-9) or number in values:
                 continue
-            values[number] = fid_best
+            values[number] = score_best
             survivors = max(1, math.floor(len(values) / self.reduction_factor))
-            place = sorted(values.values()).index(fid_best) + 1
+            place = sorted(values.values()).index(score_best) + 1
             if place > survivors:
                 self.stopped[number] = (
-                    f"best FID {shown(fid_best)} is {_ordinal(place)} of {len(values)} trials at the rung of {rung:g} kimg; "
+                    f"best {label(self.metric)} {shown(score(self.metric, score_best))} is {_ordinal(place)} of {len(values)} trials at the rung of {rung:g} kimg; "
                     f"the best {survivors} {'go' if survivors > 1 else 'goes'} on"
                 )
                 return self.stopped[number]
@@ -76,7 +78,7 @@ class SuccessiveHalving:
 
     def state(self) -> dict[str, Any]:
         """What a resumed sweep needs, as JSON data."""
-        rungs = [[rung, {str(number): fid for number, fid in values.items()}] for rung, values in self.rungs]
+        rungs = [[rung, {str(number): best for number, best in values.items()}] for rung, values in self.rungs]
         return {"rungs": rungs, "stopped": {str(number): reason for number, reason in self.stopped.items()}}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -87,14 +89,14 @@ class SuccessiveHalving:
 
 
 class NoStopping:
-    """Every trial runs to its end, unless its losses or its FID are not finite."""
+    """Every trial runs to its end, unless its losses or its metric are not finite."""
 
     Options = NoStoppingOptions
 
-    def __init__(self, options: NoStoppingOptions, max_kimg: float) -> None:
+    def __init__(self, options: NoStoppingOptions, max_kimg: float, metric: AnyMetric) -> None:
         pass
 
-    def decide(self, number: int, kimg: float, fid_best: float) -> str | None:
+    def decide(self, number: int, kimg: float, score_best: float) -> str | None:
         """Never stops a trial."""
         return None
 
@@ -135,11 +137,11 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         """CONTINUE, or STOP with the reason in the trial's record."""
         number = result["number"]
         # NaN passes every comparison as false, so the rule must never see it.
-        problem = result["problem"] or (None if math.isfinite(result["fid_best"]) else f"its best FID is {result['fid_best']}")
+        problem = result["problem"] or (None if math.isfinite(result["score_best"]) else f"its best score is {result['score_best']}")
         if problem:
             self.records.end(number, State.FAILED, problem)
             return TrialScheduler.STOP
-        reason = self.rule.decide(number, result["kimg"], result["fid_best"])
+        reason = self.rule.decide(number, result["kimg"], result["score_best"])
         self.storage.write_bytes(_FILE, json.dumps(self.rule.state()).encode())
         if result["last"]:
             self.records.end(number, State.COMPLETE, "reached its budget of images")

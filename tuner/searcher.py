@@ -67,7 +67,7 @@ class OptunaSearcher(Unsaved, Searcher):
         records: RecordBook,
         deadline: float | None = None,
     ) -> None:
-        super().__init__(metric="fid_best", mode="min")
+        super().__init__(metric="score_best", mode="min")
         self.study, self.space, self.base, self.trials, self.seed, self.records = study, space, base, trials, seed, records
         self._unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self._open: dict[str, optuna.Trial] = {}  # by Tune's trial id
@@ -94,13 +94,13 @@ class OptunaSearcher(Unsaved, Searcher):
         return {"number": trial.number, "trial": config.model_dump(mode="json")}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Reports the best FID so far as the intermediate value at the result's step."""
+        """Reports the best score so far as the intermediate value at the result's step."""
         trial = self._open.get(trial_id)
-        if trial is None or not math.isfinite(result["fid_best"]):
+        if trial is None or not math.isfinite(result["score_best"]):
             return
         # A trial that goes on from its checkpoint reports that step again, which Optuna would warn about.
         if result["step"] not in self.study._storage.get_trial(trial._trial_id).intermediate_values:
-            trial.report(result["fid_best"], step=result["step"])
+            trial.report(result["score_best"], step=result["step"])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells the study how the trial ended, which its record knows."""
@@ -112,7 +112,7 @@ class OptunaSearcher(Unsaved, Searcher):
         record = self.records[trial.number]
         trial.set_user_attr("reason", record.reason)
         if record.state == State.COMPLETE:
-            self.study.tell(trial, record.fid_best)
+            self.study.tell(trial, record.score_best)
         elif record.state == State.STOPPED:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:

@@ -25,7 +25,7 @@ from ray import tune
 
 from cluster.janitor import held_placement_groups, remove_placement_groups
 from cluster.placement import GroupShape, PlacementPlan, plan, read_nodes
-from trainables.metrics import parse_metric
+from trainables.metrics import AnyMetric, parse_any_metric
 from tuner.callbacks import SweepCallback
 from tuner.group import reclaim, release
 from tuner.mailbox import Mailbox
@@ -59,9 +59,9 @@ def group_shape(spec: SweepSpec) -> GroupShape:
     return GroupShape(**spec.resources.model_dump())
 
 
-def sweep_metric(spec: SweepSpec) -> str:
-    """Full name of the metric that drives the search."""
-    return str(parse_metric(spec.trial["evaluation"]["metric"]))
+def sweep_metric(spec: SweepSpec) -> AnyMetric:
+    """The metric that drives the search."""
+    return parse_any_metric(spec.base["evaluation"]["metric"])
 
 
 def run_sweep(spec: SweepSpec, progress_of: Callable[..., Progress]) -> Outcome:
@@ -104,7 +104,7 @@ def _fit(
     deadline: float | None,
 ) -> None:
     context = TrialContext(mailbox, placement.shape, spec.data, paths.trials, CACHE_DIR)
-    rule = SCHEDULERS[spec.scheduler.name](spec.scheduler, spec.budget.kimg)
+    rule = SCHEDULERS[spec.scheduler.name](spec.scheduler, spec.budget.kimg, sweep_metric(spec))
     warm = spec.isolation == "warm"
     scratch = paths.folder / ".tune"
     with _environment(_TUNE_ENVIRONMENT):

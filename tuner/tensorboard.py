@@ -20,6 +20,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from torch.utils.tensorboard import SummaryWriter
 
 from trainables.checkpoint import preview_name
+from trainables.metrics import AnyMetric, score
 from tuner.paths import SweepPaths
 from tuner.records import State, TrialRecord
 from tuner.results import plain
@@ -29,10 +30,10 @@ class TensorBoardLog:
     """One event file for each trial, below ``<sweep>/tb/<trial>``.
 
     Args:
-        metric: full name of the metric that drives the search; part of its tag, so values of others are never mixed up.
+        metric: what drives the search; its full name is part of the tag, so values of others are never mixed up.
     """
 
-    def __init__(self, paths: SweepPaths, metric: str) -> None:
+    def __init__(self, paths: SweepPaths, metric: AnyMetric) -> None:
         self.paths, self.metric = paths, metric
         self._writers: dict[int, SummaryWriter] = {}
 
@@ -54,7 +55,7 @@ class TensorBoardLog:
         for name, value in report.get("metrics", {}).items():
             writer.add_scalar(f"metric/{name}", value, images)
         if "metrics" in report:
-            writer.add_scalar(f"best/{self.metric}", report["fid_best"], images)
+            writer.add_scalar(f"best/{self.metric}", score(self.metric, report["score_best"]), images)
             picture = Image.open(io.BytesIO(self.paths.trial(record.number).read_bytes(preview_name(report["step"]))))
             writer.add_image("samples", np.asarray(picture), images, dataformats="HWC")
         writer.add_scalar("time/worker_seconds", record.worker_seconds, images)

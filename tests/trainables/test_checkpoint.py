@@ -26,7 +26,7 @@ def test_a_real_trainers_state_round_trips(dataset: ImageDataset, tmp_path: Path
     trainer = GanTrainer(small_config(), dataset)
     trainer.step()
     files = TrialFiles(Storage(tmp_path))
-    report = {"step": 1, "fid": 3.5, "fid_best": 3.5, "problem": None, "metrics": {"fid[x,64px,n=2]": 3.5}, "last": False}
+    report = {"step": 1, "score": 3.5, "score_best": 3.5, "problem": None, "metrics": {"fid[x,64px,n=2]": 3.5}, "last": False}
     files.save(trainer.state_dict(), report, trainer.sample(torch.zeros(4, 16)), is_best=True)
     loaded = files.load(1)
     assert differences(loaded["trainer"], trainer.state_dict()) == []

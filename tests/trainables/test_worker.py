@@ -59,15 +59,15 @@ def test_an_evaluation_writes_what_its_report_says(dataset: ImageDataset, tmp_pa
             seen.append(images(torch.arange(3)))
             return {METRIC: next(fids), "kid": 0.1}
 
-        report = {"number": 0, "step": trainer.step_index, "fid_best": best}
+        report = {"number": 0, "step": trainer.step_index, "score_best": best}
         added = evaluate(trainer, evaluator, files, report)  # type: ignore[arg-type]
-        best = added["fid_best"]
+        best = added["score_best"]
         assert best == expected_best
         assert torch.equal(seen[0], evaluation_samples(trainer, torch.arange(3)))
         saved = files.load(trainer.step_index)
         assert differences(saved["trainer"], trainer.state_dict()) == []
         assert saved["report"] == report | added
-        assert files.load_best()["report"]["fid"] == expected_best
+        assert files.load_best()["report"]["score"] == expected_best
 
 
 def test_pictures_that_are_not_finite_are_the_trials_problem(dataset: ImageDataset, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_pictures_that_are_not_finite_are_the_trials_problem(dataset: ImageDatas
         raise NotFiniteError("image 3 is NaN")
 
     trainer, files = GanTrainer(small_config(), dataset), TrialFiles(Storage(tmp_path))
-    report = {"number": 0, "step": 0, "fid_best": math.inf}
+    report = {"number": 0, "step": 0, "score_best": math.inf}
     assert evaluate(trainer, evaluator, files, report) == {"problem": "image 3 is NaN at 0.00 kimg"}  # type: ignore[arg-type]
     assert files.newest_step() is None
 

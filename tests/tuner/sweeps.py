@@ -60,7 +60,7 @@ def silent(*args: Any) -> Progress:
 
 def curve(record: TrialRecord) -> list[tuple[Any, ...]]:
     """What a trial went through, without times: equal curves are equal to the last bit."""
-    return [(r["step"], r["fid"], r["fid_best"], tuple(sorted(r["losses"].items()))) for r in record.reports]
+    return [(r["step"], r["score"], r["score_best"], tuple(sorted(r["losses"].items()))) for r in record.reports]
 
 
 def curves(records: RecordBook) -> dict[int, list[tuple[Any, ...]]]:

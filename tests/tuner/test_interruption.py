@@ -35,7 +35,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RecordBook:
     assert result.returncode == 0, err.decode()
     board = json.loads(out)
     assert len(board["trials"]) == 4
-    assert board["trials"][0]["fid_best"] <= board["trials"][1]["fid_best"]
+    assert board["trials"][0]["best"] <= board["trials"][1]["best"]
     assert Path(board["export"], "samples.png").is_file()
     return records_of(folder)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.tuner.test_results import METRIC, diverged, report
+from tests.tuner.test_results import DRIVING, METRIC, diverged, report
 from trainables.storage import Storage
 from tuner.progress import Progress, table
 from tuner.records import RecordBook, State, shown
@@ -48,7 +48,7 @@ def test_values(value: float, text: str) -> None:
 
 def test_one_line_for_each_event_where_there_is_no_terminal(records: RecordBook) -> None:
     out = console()
-    with Progress(out, records, 3, None, METRIC) as progress:
+    with Progress(out, records, 3, None, DRIVING) as progress:
         record = records.open(
             0, {"feature_loss.layers": ("blocks.1", "blocks.2"), "optimizer.generator_lr": 0.000123456, "x": []}
         )
@@ -70,7 +70,7 @@ def test_one_line_for_each_event_where_there_is_no_terminal(records: RecordBook)
 
 def test_a_diverged_trial_has_one_line_with_the_cause(records: RecordBook) -> None:
     out = console()
-    with Progress(out, records, 3, None, METRIC) as progress:
+    with Progress(out, records, 3, None, DRIVING) as progress:
         record = records.open(0, {})
         record.add(diverged(5))
         progress.reported(record)
@@ -85,7 +85,7 @@ def test_the_table_is_ranked_and_says_why(records: RecordBook) -> None:
     records.end(0, State.STOPPED, "best FID 120.0 is 2nd of 2")
     records.open(2, {})
     out = console()
-    out.print(table(records, METRIC))
+    out.print(table(records, DRIVING))
     rows = [line.split() for line in text(out).splitlines()]
     assert [row[:5] for row in rows if row and row[0].isdigit()] == [
         ["1", "0.32", "80.0", "80.0", "running"],
@@ -102,7 +102,7 @@ def test_a_long_table_keeps_the_trials_that_run(records: RecordBook) -> None:
         records.end(number, State.STOPPED, "")
     records.open(30, {})
     out = console()
-    out.print(table(records, METRIC, limit=20))
+    out.print(table(records, DRIVING, limit=20))
     numbers = [int(row[0]) for line in text(out).splitlines() if (row := line.split()) and row[0].isdigit()]
     assert numbers == [*range(20), 30]
     assert "… and 10 more" in text(out)
@@ -110,7 +110,7 @@ def test_a_long_table_keeps_the_trials_that_run(records: RecordBook) -> None:
 
 class TestSummary:
     def test_counts_and_time_left(self, records: RecordBook) -> None:
-        progress = Progress(console(), records, 5, None, METRIC)
+        progress = Progress(console(), records, 5, None, DRIVING)
         assert progress.summary().startswith("0/5 trials ended  ·  0:00 gone")
         assert "left" not in progress.summary().split("Ctrl-C")[0]
         records.open(0, {})
@@ -122,7 +122,7 @@ class TestSummary:
         for number in range(3):
             records.open(number, {})
             records.end(number, State.STOPPED, "")
-        progress = Progress(console(), records, 5, None, METRIC)
+        progress = Progress(console(), records, 5, None, DRIVING)
         progress.started_at = time.time() - 60
         assert "about" not in progress.summary()
         records.open(3, {})
@@ -130,7 +130,7 @@ class TestSummary:
         assert "4/5 trials ended  ·  1:00 gone  ·  about 1:00 left" in progress.summary()
 
     def test_wall_time_bounds_what_is_left(self, records: RecordBook) -> None:
-        progress = Progress(console(), records, 500, time.time() + 90, METRIC)
+        progress = Progress(console(), records, 500, time.time() + 90, DRIVING)
         records.open(0, {})
         records.end(0, State.STOPPED, "")
         progress.started_at = time.time() - 3600
@@ -139,7 +139,7 @@ class TestSummary:
 
 def test_a_terminal_gets_a_live_table(records: RecordBook) -> None:
     out = console(terminal=True)
-    with Progress(out, records, 3, None, METRIC) as progress:
+    with Progress(out, records, 3, None, DRIVING) as progress:
         progress.started(records.open(0, {"x": 1}))
     assert "0/3 trials ended" in text(out)
     assert "starts" not in text(out)

@@ -11,21 +11,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from trainables.metrics import parse_any_metric
 from tuner.paths import SweepPaths
 from tuner.records import RecordBook, State
 from tuner.results import leaderboard, write_leaderboard, write_tables
 
-METRIC = "fid[efficientnet_lite0,32px-bilinear,n=8]"
+DRIVING = parse_any_metric("fid[efficientnet_lite0,32px-bilinear,n=8]")
+METRIC = str(DRIVING)
 
 
-def report(step: int, fid: float, fid_best: float, **changes: Any) -> dict[str, Any]:
+def report(step: int, fid: float, score_best: float, **changes: Any) -> dict[str, Any]:
     """What a worker sends up after ``step``."""
     return {
         "number": 0,
         "step": step,
         "kimg": step * 0.032,
-        "fid": fid,
-        "fid_best": fid_best,
+        "score": fid,
+        "score_best": score_best,
         "metrics": {METRIC: fid, "kid[efficientnet_lite0,32px-bilinear,n=8]": fid / 1000},
         "losses": {"d_loss": 1.5, "g_loss": 0.5},
         "problem": None,
@@ -37,9 +39,9 @@ def report(step: int, fid: float, fid_best: float, **changes: Any) -> dict[str, 
     } | changes
 
 
-def diverged(step: int, fid_best: float = math.inf) -> dict[str, Any]:
+def diverged(step: int, score_best: float = math.inf) -> dict[str, Any]:
     """What a worker sends up when the losses are not finite: no metrics, no evaluation."""
-    whole = report(step, math.nan, fid_best, losses={"d_loss": math.nan, "g_loss": 0.5}, problem="d_loss is nan by 0.03 kimg")
+    whole = report(step, math.nan, score_best, losses={"d_loss": math.nan, "g_loss": 0.5}, problem="d_loss is nan by 0.03 kimg")
     return {key: value for key, value in whole.items() if key not in ("metrics", "seconds_evaluating")}
 
 
@@ -77,10 +79,10 @@ class TestRecords:
         assert [record.state for record in again.all()] == [
             State.COMPLETE, State.STOPPED, State.FAILED, State.FAILED, State.RUNNING,
         ]  # fmt: skip
-        assert math.isnan(again[2].reports[0]["fid"])
+        assert math.isnan(again[2].reports[0]["score"])
 
     def test_ranking_is_by_best_and_keeps_the_checkpoints_of_failed_trials(self, records: RecordBook) -> None:
-        assert [(r.number, r.fid_best) for r in records.ranking()] == [(0, 70.0), (3, 80.0), (1, 120.0)]
+        assert [(r.number, r.score_best) for r in records.ranking()] == [(0, 70.0), (3, 80.0), (1, 120.0)]
 
     def test_ties_go_to_the_earlier_trial(self, paths: SweepPaths) -> None:
         book = RecordBook(paths.trials)
@@ -112,7 +114,7 @@ class TestRecords:
 
     def test_before_any_report(self, paths: SweepPaths) -> None:
         record = RecordBook(paths.trials).open(7, {})
-        assert (record.kimg, record.fid_best, record.worker_seconds) == (0.0, math.inf, 0.0)
+        assert (record.kimg, record.score_best, record.worker_seconds) == (0.0, math.inf, 0.0)
 
     def test_worker_seconds_count_training_and_evaluation(self, records: RecordBook) -> None:
         assert records[0].worker_seconds == 7.5
@@ -121,54 +123,54 @@ class TestRecords:
 
 class TestLeaderboard:
     def test_schema(self, paths: SweepPaths, records: RecordBook) -> None:
-        write_leaderboard(paths, records, METRIC)
+        write_leaderboard(paths, records, DRIVING)
         # Strict JSON, which knows no NaN and no infinity.
         board = json.loads((paths.folder / "leaderboard.json").read_text(), parse_constant=refuse)
         assert list(board) == ["metric", "lower_is_better", "trials"]
         assert (board["metric"], board["lower_is_better"]) == (METRIC, True)
-        columns = ["rank", "number", "state", "reason", "fid_best", "kimg", "worker_seconds", "seconds_to_first_step", "values"]
+        columns = ["rank", "number", "state", "reason", "best", "kimg", "worker_seconds", "seconds_to_first_step", "values"]
         assert [list(row) for row in board["trials"]] == [columns] * 5
-        assert [(row["rank"], row["number"], row["fid_best"]) for row in board["trials"]] == [
+        assert [(row["rank"], row["number"], row["best"]) for row in board["trials"]] == [
             (1, 0, 70.0), (2, 3, 80.0), (3, 1, 120.0), (4, 2, None), (5, 4, None),
         ]  # fmt: skip
         assert board["trials"][0]["values"]["feature_loss.layers"] == ["blocks.1", "blocks.2"]
         assert board["trials"][4]["seconds_to_first_step"] is None
 
     def test_is_the_same_after_a_reload(self, paths: SweepPaths, records: RecordBook) -> None:
-        assert leaderboard(RecordBook(paths.trials), METRIC) == leaderboard(records, METRIC)
+        assert leaderboard(RecordBook(paths.trials), DRIVING) == leaderboard(records, DRIVING)
 
 
 class TestTables:
     def test_trials(self, paths: SweepPaths, records: RecordBook) -> None:
-        write_tables(paths, records, METRIC)
+        write_tables(paths, records, DRIVING)
         table = pq.read_table(paths.folder / "trials.parquet")
         assert {name: str(table.schema.field(name).type) for name in table.column_names} == {
-            "rank": "int64", "number": "int64", "state": "string", "reason": "string", "fid_best": "double", "kimg": "double",
+            "rank": "int64", "number": "int64", "state": "string", "reason": "string", "best": "double", "kimg": "double",
             "worker_seconds": "double", "seconds_to_first_step": "double", "value.backbone": "string",
             "value.feature_loss.layers": "string", "value.optimizer.generator_lr": "double",
         }  # fmt: skip
         assert table["number"].to_pylist() == [0, 3, 1, 2, 4]
         assert table["state"].to_pylist() == ["complete", "failed", "stopped", "failed", "running"]
         assert table["value.feature_loss.layers"].to_pylist() == ["blocks.1+blocks.2", "", "", "blocks.1", ""]
-        assert table["fid_best"].to_pylist() == [70.0, 80.0, 120.0, None, None]
+        assert table["best"].to_pylist() == [70.0, 80.0, 120.0, None, None]
         assert table.schema.metadata == {b"metric": METRIC.encode()}
 
     def test_history(self, paths: SweepPaths, records: RecordBook) -> None:
-        write_tables(paths, records, METRIC)
+        write_tables(paths, records, DRIVING)
         table = pq.read_table(paths.folder / "history.parquet")
         assert {name: str(table.schema.field(name).type) for name in table.column_names} == {
-            "number": "int64", "step": "int64", "kimg": "double", "fid": "double", "fid_best": "double", "problem": "string",
+            "number": "int64", "step": "int64", "kimg": "double", "score": "double", "score_best": "double", "problem": "string",
             "seconds_training": "double", "seconds_evaluating": "double", f"metric.{METRIC}": "double",
             "metric.kid[efficientnet_lite0,32px-bilinear,n=8]": "double", "loss.d_loss": "double", "loss.g_loss": "double",
         }  # fmt: skip
         rows = list(zip(*(table[name].to_pylist() for name in ("number", "step")), strict=True))
         assert rows == [(0, 10), (0, 20), (0, 30), (1, 10), (2, 5), (3, 10), (3, 15)]
         assert table["problem"].to_pylist()[4] == "d_loss is nan by 0.03 kimg"
-        assert math.isnan(table["fid"].to_pylist()[4])
+        assert math.isnan(table["score"].to_pylist()[4])
         assert table[f"metric.{METRIC}"].to_pylist() == [90.0, 95.0, 70.0, 120.0, None, 80.0, None]
 
     def test_the_columns_are_there_before_anything_has_happened(self, paths: SweepPaths) -> None:
-        write_tables(paths, RecordBook(paths.trials), METRIC)
+        write_tables(paths, RecordBook(paths.trials), DRIVING)
         trials, history = (pq.read_table(paths.folder / f"{name}.parquet") for name in ("trials", "history"))
         assert trials.schema.field("reason").type == pa.string()
         assert history.schema.field("problem").type == pa.string()
@@ -190,7 +192,7 @@ class TestTables:
         book = RecordBook(paths.trials)
         for number, value in enumerate(values):
             book.open(number, {"x": value})
-        write_tables(paths, book, METRIC)
+        write_tables(paths, book, DRIVING)
         table = pq.read_table(paths.folder / "trials.parquet")
         assert str(table.schema.field("value.x").type) == kind
         assert table["value.x"].to_pylist() == column

@@ -12,15 +12,17 @@ import pytest
 from pydantic import ValidationError
 from ray.tune.schedulers import TrialScheduler
 
+from trainables.metrics import AnyMetric, parse_any_metric
 from trainables.storage import Storage
 from tuner.records import RecordBook, State
 from tuner.schedulers import SCHEDULERS, SuccessiveHalving, SuccessiveHalvingOptions, SweepScheduler
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
+FID = parse_any_metric("fid[efficientnet_lite0,64px,n=32]")
 
 
-def halving(max_kimg: float = 9, grace: float = 1, factor: float = 3) -> SuccessiveHalving:
-    return SuccessiveHalving(SuccessiveHalvingOptions(grace_kimg=grace, reduction_factor=factor), max_kimg)
+def halving(max_kimg: float = 9, grace: float = 1, factor: float = 3, metric: AnyMetric = FID) -> SuccessiveHalving:
+    return SuccessiveHalving(SuccessiveHalvingOptions(grace_kimg=grace, reduction_factor=factor), max_kimg, metric)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,12 @@ def test_reasons_are_readable() -> None:
         rule.decide(number, 0.5, 100 + number)
     # The 13th trial here: 4 go on, and it is behind all.
     assert rule.decide(12, 0.5, 999) == "best FID 999.0 is 13th of 13 trials at the rung of 0.5 kimg; the best 4 go on"
+
+
+def test_a_metric_of_which_more_is_better_is_shown_as_it_is() -> None:
+    rule = halving(metric=parse_any_metric("psnr[n=8]"))
+    assert rule.decide(0, 1, -24.5) is None
+    assert rule.decide(1, 1, -21.25) == "best PSNR 21.2 is 2nd of 2 trials at the rung of 1 kimg; the best 1 goes on"
 
 
 def test_the_first_at_a_rung_goes_on_however_bad() -> None:
@@ -161,10 +169,10 @@ class Sweep:
         self.records = RecordBook(self.storage.at("trials"))
         self.scheduler = SweepScheduler(rule, self.records, self.storage, deadline, keep_warm=0)
 
-    def result(self, number: int, kimg: float, fid_best: float, *, last: bool = False, problem: str | None = None) -> str:
+    def result(self, number: int, kimg: float, score_best: float, *, last: bool = False, problem: str | None = None) -> str:
         if number not in self.records:
             self.records.open(number, {})
-        result = {"number": number, "kimg": kimg, "fid": fid_best, "fid_best": fid_best, "last": last, "problem": problem}
+        result = {"number": number, "kimg": kimg, "score": score_best, "score_best": score_best, "last": last, "problem": problem}
         return self.scheduler.on_trial_result(None, None, result)
 
     def outcome(self, number: int) -> tuple[State, str]:
@@ -185,39 +193,39 @@ class TestContract:
         assert options_of(name).name == name
 
     def test_a_single_trial_runs_to_its_end(self, name: str, tmp_path: Path) -> None:
-        sweep = Sweep(tmp_path, SCHEDULERS[name](options_of(name), 9))
+        sweep = Sweep(tmp_path, SCHEDULERS[name](options_of(name), 9, FID))
         assert [sweep.result(0, kimg, 100 - kimg) for kimg in range(1, 9)] == [CONTINUE] * 8
         assert sweep.result(0, 9, 50, last=True) == STOP
         assert sweep.outcome(0) == (State.COMPLETE, "reached its budget of images")
 
     def test_a_diverged_trial_is_stopped_with_the_cause(self, name: str, tmp_path: Path) -> None:
-        sweep = Sweep(tmp_path, SCHEDULERS[name](options_of(name), 9))
+        sweep = Sweep(tmp_path, SCHEDULERS[name](options_of(name), 9, FID))
         assert sweep.result(0, 1, 50) == CONTINUE
         assert sweep.result(0, 1.5, 50, problem="d_loss is nan by 1.50 kimg") == STOP
         assert sweep.outcome(0) == (State.FAILED, "d_loss is nan by 1.50 kimg")
 
     @pytest.mark.parametrize("fid", [math.nan, math.inf])
     def test_a_value_that_is_not_finite_never_goes_on(self, name: str, tmp_path: Path, fid: float) -> None:
-        sweep = Sweep(tmp_path, SCHEDULERS[name](options_of(name), 9))
+        sweep = Sweep(tmp_path, SCHEDULERS[name](options_of(name), 9, FID))
         assert sweep.result(0, 1, fid) == STOP
-        assert sweep.outcome(0) == (State.FAILED, f"its best FID is {fid}")
+        assert sweep.outcome(0) == (State.FAILED, f"its best score is {fid}")
         assert sweep.result(1, 1, 50) == CONTINUE
 
     def test_a_diverged_trial_leaves_no_mark_on_others(self, name: str, tmp_path: Path) -> None:
-        sweep = Sweep(tmp_path, rule := SCHEDULERS[name](options_of(name), 9))
+        sweep = Sweep(tmp_path, rule := SCHEDULERS[name](options_of(name), 9, FID))
         before = rule.state()
         sweep.result(0, 1, 1e-9, problem="FID is nan")
         assert rule.state() == before
 
     def test_wall_time(self, name: str, tmp_path: Path) -> None:
-        sweep = Sweep(tmp_path, SCHEDULERS[name](options_of(name), 9), deadline=time.time() - 1)
+        sweep = Sweep(tmp_path, SCHEDULERS[name](options_of(name), 9, FID), deadline=time.time() - 1)
         assert sweep.result(0, 1, 50) == STOP
         assert sweep.outcome(0) == (State.STOPPED, "the sweep's wall time is used up")
-        later = Sweep(tmp_path / "later", SCHEDULERS[name](options_of(name), 9), deadline=time.time() + 3600)
+        later = Sweep(tmp_path / "later", SCHEDULERS[name](options_of(name), 9, FID), deadline=time.time() + 3600)
         assert later.result(0, 1, 50) == CONTINUE
 
     def test_the_last_report_completes_a_trial_even_beyond_the_wall_time(self, name: str, tmp_path: Path) -> None:
-        sweep = Sweep(tmp_path, SCHEDULERS[name](options_of(name), 9), deadline=time.time() - 1)
+        sweep = Sweep(tmp_path, SCHEDULERS[name](options_of(name), 9, FID), deadline=time.time() - 1)
         assert sweep.result(0, 9, 50, last=True) == STOP
         assert sweep.outcome(0)[0] == State.COMPLETE
 
@@ -233,11 +241,11 @@ class TestContract:
             (4, 1, 50.0),
             (4, 3, 40.0),
         ]
-        whole = Sweep(tmp_path / "whole", SCHEDULERS[name](options_of(name), 9))
+        whole = Sweep(tmp_path / "whole", SCHEDULERS[name](options_of(name), 9, FID))
         expected = [whole.result(*result) for result in results]
         got = []
         for result in results:
-            resumed = Sweep(tmp_path / "parts", SCHEDULERS[name](options_of(name), 9))
+            resumed = Sweep(tmp_path / "parts", SCHEDULERS[name](options_of(name), 9, FID))
             got.append(resumed.result(*result))
         assert got == expected
         assert {r.number: (r.state, r.reason) for r in resumed.records.all()} == {
@@ -248,7 +256,7 @@ class TestContract:
 def test_best_so_far_decides_not_the_last_value(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, halving())
     sweep.result(0, 1, 100)
-    result = {"number": 1, "kimg": 1, "fid": 500.0, "fid_best": 90.0, "last": False, "problem": None}
+    result = {"number": 1, "kimg": 1, "score": 500.0, "score_best": 90.0, "last": False, "problem": None}
     sweep.records.open(1, {})
     assert sweep.scheduler.on_trial_result(None, None, result) == CONTINUE
 

@@ -55,10 +55,10 @@ class Sweep:
     def finished(self) -> bool:
         return self.searcher.suggest("tune-none") == Searcher.FINISHED
 
-    def report(self, number: int, step: int, fid_best: float, *, resumed: bool = False) -> None:
+    def report(self, number: int, step: int, score_best: float, *, resumed: bool = False) -> None:
         """A report comes up: to the records, and to the searcher as Tune does."""
         result = {
-            "number": number, "step": step, "kimg": step / 10, "fid": fid_best, "fid_best": fid_best, "losses": {},
+            "number": number, "step": step, "kimg": step / 10, "score": score_best, "score_best": score_best, "losses": {},
             "problem": None, "seconds_training": 1.0, "seconds_to_first_step": 1.0, "resumed": resumed,
         }  # fmt: skip
         self.records[number].add(result)
@@ -110,7 +110,7 @@ def test_the_last_result_that_tune_gives_only_at_the_end_is_kept(tmp_path: Path)
     sweep = Sweep(tmp_path)
     number = sweep.suggest()
     sweep.records.end(number, State.STOPPED, "why")
-    sweep.searcher.on_trial_complete(sweep.ids[number], {"step": 10, "fid_best": 77.0})
+    sweep.searcher.on_trial_complete(sweep.ids[number], {"step": 10, "score_best": 77.0})
     assert sweep.stored(number).intermediate_values == {10: 77.0}
 
 
@@ -221,7 +221,7 @@ def test_after_the_deadline_nothing_is_proposed_not_even_what_is_unfinished(tmp_
 
 def test_a_trial_tune_never_heard_of_changes_nothing(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
-    sweep.searcher.on_trial_result("tune-unknown", {"fid_best": 1.0, "step": 1})
+    sweep.searcher.on_trial_result("tune-unknown", {"score_best": 1.0, "step": 1})
     sweep.searcher.on_trial_complete("tune-unknown", error=True)
     assert sweep.study.get_trials() == []
 

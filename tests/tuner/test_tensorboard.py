@@ -13,7 +13,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from tests.tuner.test_results import METRIC, diverged, report
+from tests.tuner.test_results import DRIVING, METRIC, diverged, report
 from trainables.checkpoint import preview_name
 from tuner.paths import SweepPaths
 from tuner.records import RecordBook, State
@@ -34,7 +34,7 @@ def paths(tmp_path: Path) -> SweepPaths:
 
 @pytest.fixture
 def log(paths: SweepPaths) -> Iterator[TensorBoardLog]:
-    log = TensorBoardLog(paths, METRIC)
+    log = TensorBoardLog(paths, DRIVING)
     yield log
     log.close()
 
@@ -144,10 +144,10 @@ def test_a_report_without_evaluation_has_its_losses_only(paths: SweepPaths, log:
 
 def test_a_trial_that_goes_on_continues_its_curves(paths: SweepPaths) -> None:
     records = RecordBook(paths.trials)
-    first = TensorBoardLog(paths, METRIC)
+    first = TensorBoardLog(paths, DRIVING)
     train(paths, first, records, 0, [100.0])
     first.close()
-    second = TensorBoardLog(paths, METRIC)
+    second = TensorBoardLog(paths, DRIVING)
     record = records.open(0, VALUES)
     second.start(record)
     preview(paths, 0, 20, (9, 9, 9))

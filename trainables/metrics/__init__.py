@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from trainables.metrics.driving import AnyMetric, label, parse_any_metric, score
 from trainables.metrics.evaluator import Evaluator
 from trainables.metrics.kinds import KINDS, Kind
 from trainables.metrics.names import MetricName, parse_metric, require_same
 
-__all__ = ["KINDS", "Evaluator", "Kind", "MetricName", "parse_metric", "require_same"]
+__all__ = [
+    "KINDS",
+    "AnyMetric",
+    "Evaluator",
+    "Kind",
+    "MetricName",
+    "label",
+    "parse_any_metric",
+    "parse_metric",
+    "require_same",
+    "score",
+]
