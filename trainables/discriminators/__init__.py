@@ -1,11 +1,13 @@
-"""Discriminators by name. A new one is a file and one line here."""
+"""Discriminators by name. A new one is a file and one line in `ensemble.MEMBERS`, which makes it a member too."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from trainables.discriminators.projected import ProjectedDiscriminator
-from trainables.discriminators.trunk import TrunkDiscriminator
+from trainables.discriminators.discriminator import Discriminator, Trunk, in_trunk, resize
+from trainables.discriminators.ensemble import MEMBERS, EnsembleDiscriminator
 from trainables.registry import Registry
 
-DISCRIMINATORS: Registry[Any] = Registry("discriminator", {"trunk": TrunkDiscriminator, "projected": ProjectedDiscriminator})
+__all__ = ["DISCRIMINATORS", "Discriminator", "Trunk", "in_trunk", "resize"]
+
+DISCRIMINATORS: Registry[Any] = Registry("discriminator", {**MEMBERS, "ensemble": EnsembleDiscriminator})

@@ -6,14 +6,15 @@ the deep features from giving the discriminator an immediate win, at which the g
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from trainables.discriminators.condition import ConditionEmbedding, condition_problems
+from trainables.discriminators.discriminator import Discriminator, Problem, Trunk, raise_if, resize
 from trainables.discriminators.heads import Head
-from trainables.discriminators.trunk import Trunk, resize
 from trainables.registry import Options
 
 
@@ -28,41 +29,52 @@ class ProjectedOptions(Options):
     mixed_channels: int = Field(64, ge=1)
     """Channels of the deepest mixed map; channel mixing gives every scale as many."""
     head_channels: int = Field(64, ge=1)
-    """Width of a head."""
+    """Width of a head, and of the condition's embedding."""
     input_px: int | None = Field(None, ge=8)
     """Side to which images are resized for the trunk (bilinear); None leaves them as they are."""
+    conditional: bool = False
+    """Whether the heads also see what G was given, through an embedding of its own, which is trained and not mixed."""
 
 
-class ProjectedDiscriminator(nn.Module):
-    """[N, 3, H, W] images in [-1, 1] → one [N, 1, h, w] map of logits for each scale, shallow to deep."""
+class ProjectedDiscriminator(Discriminator):
+    """One [N, 1, h, w] map of logits for each of the trunk's last ``scales`` stages, shallow to deep.
+
+    Raises:
+        ValueError: the options do not fit the trunk, or there is no condition to see.
+    """
 
     Options = ProjectedOptions
 
     def __init__(self, options: ProjectedOptions, trunk: Trunk, condition_channels: int = 0) -> None:
         super().__init__()
-        backbone = trunk(3)
-        layers = backbone.info.layers
-        if options.scales > len(layers):
-            raise ValueError(f"scales must be <= {len(layers)}, the stages of the trunk, but got {options.scales}")
-        layers = layers[-options.scales :]
-        self.backbone = backbone
-        self.backbone.freeze(backbone.info.depth)
+        self.backbone = trunk(3)
+        info = self.backbone.info
+        raise_if(_problems(options, info, condition_channels))
+        self.backbone.freeze(info.depth)
         self.input_px = options.input_px
+        layers = info.layers[-options.scales :]
         self.layers = [layer.name for layer in layers]
         mix_channels = options.mixing != "none"
-        width = options.mixed_channels
+        self.mix_scales = options.mixing == "channel+scale"
+        width, beside = options.mixed_channels, options.head_channels if options.conditional else 0
         self.channel_mixing = nn.ModuleList(
             _fixed(nn.Conv2d(layer.channels, width, 1, bias=False)) if mix_channels else nn.Identity() for layer in layers
         )
         self.scale_mixing = nn.ModuleList(
-            _fixed(nn.Conv2d(width, width, 3, padding=1, bias=False)) if options.mixing == "channel+scale" else nn.Identity()
-            for _ in layers
+            _fixed(nn.Conv2d(width, width, 3, padding=1, bias=False)) if self.mix_scales else nn.Identity() for _ in layers
         )
-        self.mix_scales = options.mixing == "channel+scale"
-        self.heads = nn.ModuleList(Head(width if mix_channels else layer.channels, options.head_channels) for layer in layers)
+        self.heads = nn.ModuleList(
+            Head((width if mix_channels else layer.channels) + beside, options.head_channels) for layer in layers
+        )
+        self.embedding = ConditionEmbedding(condition_channels, beside, len(layers)) if options.conditional else None
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
-        features = self.backbone(resize(images, self.input_px), self.layers)
+        maps = self._mix(self.backbone(resize(images, self.input_px), self.layers))
+        if self.embedding is not None:
+            maps = self.embedding(condition, maps)
+        return [head(x) for head, x in zip(self.heads, maps, strict=True)]
+
+    def _mix(self, features: dict[str, Tensor]) -> list[Tensor]:
         maps = [mix(features[layer]) for layer, mix in zip(self.layers, self.channel_mixing, strict=True)]
         if self.mix_scales:
             above = None
@@ -71,7 +83,18 @@ class ProjectedDiscriminator(nn.Module):
                 if above is not None:
                     x = x + F.interpolate(above, size=x.shape[-2:], mode="bilinear", align_corners=False)
                 above = maps[index] = self.scale_mixing[index](x)
-        return [head(x) for head, x in zip(self.heads, maps, strict=True)]
+        return maps
+
+    @classmethod
+    def unfit(cls, options: ProjectedOptions, info: Any, resolution: int, condition_channels: int = 0) -> list[Problem]:
+        return _problems(options, info, condition_channels)
+
+
+def _problems(options: ProjectedOptions, info: Any, condition_channels: int) -> list[Problem]:
+    problems = condition_problems(options.conditional, condition_channels)
+    if options.scales > info.depth:
+        problems.append(("scales", f"must be <= {info.depth}, the stages of {info.name}, but got {options.scales}"))
+    return problems
 
 
 def _fixed(convolution: nn.Conv2d) -> nn.Conv2d:

@@ -5,17 +5,15 @@ Freezing the first layers of D is FreezeD (Mo et al. 2020); here the trunk is a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from trainables.discriminators.condition import ConditionEmbedding, condition_problems
+from trainables.discriminators.discriminator import Discriminator, Problem, Trunk, raise_if, resize
 from trainables.discriminators.heads import Head
 from trainables.registry import Options
-
-Trunk = Callable[[int], Any]  # a fresh unfrozen backbone that takes images of so many channels
 
 
 class TrunkOptions(Options):
@@ -27,41 +25,52 @@ class TrunkOptions(Options):
     scales: int = Field(3, ge=1)
     """How many of the trunk's last stages get a head."""
     head_channels: int = Field(64, ge=1)
-    """Width of a head."""
+    """Width of a head, and of the condition's embedding."""
     input_px: int | None = Field(None, ge=8)
     """Side to which images are resized for the trunk (bilinear); None leaves them as they are."""
+    conditional: bool = False
+    """Whether the heads also see what G was given, through an embedding of its own."""
 
 
-class TrunkDiscriminator(nn.Module):
-    """[N, 3, H, W] images in [-1, 1] → one [N, 1, h, w] map of logits for each head, shallow to deep.
+class TrunkDiscriminator(Discriminator):
+    """One [N, 1, h, w] map of logits for each of the trunk's last ``scales`` stages, shallow to deep.
 
-    Args:
-        trunk: gives a fresh unfrozen `trainables.backbones.Backbone` for so many input channels.
+    Raises:
+        ValueError: the options do not fit the trunk, or there is no condition to see.
     """
 
     Options = TrunkOptions
 
     def __init__(self, options: TrunkOptions, trunk: Trunk, condition_channels: int = 0) -> None:
         super().__init__()
-        backbone = trunk(3)
-        layers = backbone.info.layers
-        if not options.frozen_depth <= len(layers):
-            raise ValueError(f"frozen_depth must be <= {len(layers)}, but got {options.frozen_depth}")
-        if options.scales > len(layers):
-            raise ValueError(f"scales must be <= {len(layers)}, the stages of the trunk, but got {options.scales}")
-        self.backbone = backbone
+        self.backbone = trunk(3)
+        raise_if(_problems(options, self.backbone.info, condition_channels))
         self.backbone.freeze(options.frozen_depth)
         self.input_px = options.input_px
-        self.layers = [layer.name for layer in layers[-options.scales :]]
-        self.heads = nn.ModuleList(Head(layer.channels, options.head_channels) for layer in layers[-options.scales :])
+        layers = self.backbone.info.layers[-options.scales :]
+        self.layers = [layer.name for layer in layers]
+        width = options.head_channels
+        beside = width if options.conditional else 0
+        self.heads = nn.ModuleList(Head(layer.channels + beside, width) for layer in layers)
+        self.embedding = ConditionEmbedding(condition_channels, width, len(layers)) if options.conditional else None
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
-        features = self.backbone(resize(images, self.input_px), self.layers)
-        return [head(features[layer]) for layer, head in zip(self.layers, self.heads, strict=True)]
+        maps = list(self.features(images).values())
+        if self.embedding is not None:
+            maps = self.embedding(condition, maps)
+        return [head(x) for head, x in zip(self.heads, maps, strict=True)]
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        return self.backbone(resize(images, self.input_px), self.layers)
+
+    @classmethod
+    def unfit(cls, options: TrunkOptions, info: Any, resolution: int, condition_channels: int = 0) -> list[Problem]:
+        return _problems(options, info, condition_channels)
 
 
-def resize(images: Tensor, side: int | None) -> Tensor:
-    """Bilinear resize of [N, C, H, W] to [N, C, side, side]; None leaves the images as they are."""
-    if side is None or images.shape[-1] == side:
-        return images
-    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
+def _problems(options: TrunkOptions, info: Any, condition_channels: int) -> list[Problem]:
+    return [
+        (key, f"must be <= {info.depth}, the stages of {info.name}, but got {value}")
+        for key, value in (("frozen_depth", options.frozen_depth), ("scales", options.scales))
+        if value > info.depth
+    ] + condition_problems(options.conditional, condition_channels)

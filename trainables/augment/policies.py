@@ -1,11 +1,12 @@
-"""DiffAugment (Zhao et al. 2020): differentiable augmentation of what D sees, real and fake alike.
+"""The policies of differentiable augmentation: images and random numbers → images.
 
-Parameters are drawn for the global batch from a keyed generator, so neither workers nor restarts change them.
+Colour, translation and cutout are DiffAugment's (Zhao et al. 2020); flip is from ADA's pipeline (Karras et al. 2020, appendix B).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,12 @@ from torch import Tensor
 
 from trainables.registry import Registry
 
-Policy = Callable[[Tensor, Tensor], Tensor]
-_UNIFORMS = 4  # random numbers per sample and policy, the most that any policy uses
+
+class Policy(NamedTuple):
+    """``apply`` takes [N, C, H, W] images in [-1, 1] and numbers uniform in [0, 1), [N, 3], a row for each image."""
+
+    apply: Callable[[Tensor, Tensor], Tensor]
+    geometric: bool  # moves or hides pixels, and so must do to a condition what it does to the image
 
 
 def _color(x: Tensor, u: Tensor) -> Tensor:
@@ -53,16 +58,17 @@ def _within_quarter(offset: Tensor, side: int) -> Tensor:
     return (offset * 4 >= -side) & (offset * 4 < side)
 
 
-POLICIES: Registry[Policy] = Registry("augmentation", {"color": _color, "translation": _translation, "cutout": _cutout})
+def _flip(x: Tensor, u: Tensor) -> Tensor:
+    """Mirrors half of the images, left to right: G will make mirrored ones too, which is not for digits or text."""
+    return torch.where(u[:, 0].view(-1, 1, 1, 1) < 0.5, x.flip(-1), x)
 
 
-def augmentation_numbers(count: int, policies: Sequence[str], generator: torch.Generator) -> Tensor:
-    """The random numbers for ``count`` samples, uniform in [0, 1), [count, len(policies), 4]."""
-    return torch.rand(count, len(policies), _UNIFORMS, generator=generator)
-
-
-def diff_augment(images: Tensor, policies: Sequence[str], numbers: Tensor) -> Tensor:
-    """Applies ``policies`` in order to [N, C, H, W] images in [-1, 1]; ``numbers`` as from `augmentation_numbers`."""
-    for index, policy in enumerate(policies):
-        images = POLICIES[policy](images, numbers[:, index].to(images.device))
-    return images
+POLICIES: Registry[Policy] = Registry(
+    "augmentation",
+    {
+        "color": Policy(_color, geometric=False),
+        "translation": Policy(_translation, geometric=True),
+        "cutout": Policy(_cutout, geometric=True),
+        "flip": Policy(_flip, geometric=True),
+    },
+)

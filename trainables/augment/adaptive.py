@@ -1,0 +1,70 @@
+"""Adaptive discriminator augmentation (Karras et al. 2020, section 3): how often to augment follows D's overfitting.
+
+r_t = E[sign(D(real))] (eq. 1) rises as D gets sure of the training images. Every few steps p, the probability with which each
+policy is applied to each sample, goes up by a fixed amount where the mean r_t since the last time is above its target, else down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from trainables.collective import Collective
+from trainables.registry import Options
+
+
+class AdaptiveOptions(Options):
+    """Options of `AdaptiveAugment`."""
+
+    target: float = Field(0.6, gt=-1, lt=1)
+    """The r_t to hold: 0.6 means that D calls 80 % of the real images real."""
+    ramp_kimg: float = Field(100, gt=0, allow_inf_nan=False)
+    """Thousand images in which p can go from 0 to 1; the paper has 500 from scratch, its code 100 for fine-tuning."""
+    every: int = Field(4, ge=1)
+    """Steps between adjustments of p."""
+
+
+class AdaptiveAugment(nn.Module):
+    """Holds p, a scalar in [0, 1] that starts at 0, and the running sum of r_t; both are in its state_dict.
+
+    Unlike the paper's code p stops at 1: a larger one would change nothing but how long it takes to come down.
+    """
+
+    p: Tensor
+    r_sum: Tensor
+    steps: Tensor
+
+    def __init__(self, options: AdaptiveOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.register_buffer("p", torch.zeros(()))
+        self.register_buffer("r_sum", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def update(self, real_logits: Sequence[Tensor], batch_size: int, collective: Collective) -> Tensor:
+        """Takes note of a step of D and, every ``every`` steps, adjusts p. Without waiting for the device.
+
+        Args:
+            real_logits: this worker's logits of augmented real images, one map for each head; 0 must divide real from fake.
+            batch_size: images of the step over all workers.
+            collective: the workers, with equal shares.
+
+        Returns:
+            this step's r_t in [-1, 1], of the global batch, every head with the same weight.
+        """
+        options = self.options
+        # Whole numbers, which add up to the same on any number of workers: near the target a rounding would turn p around.
+        signs = collective.sum(torch.stack([x.sign().sum(dtype=torch.float64) for x in real_logits]))
+        r = (signs / signs.new_tensor([x.numel() * collective.world_size for x in real_logits])).mean()
+        self.r_sum += r
+        self.steps += 1
+        due = self.steps >= options.every
+        change = torch.sign(self.r_sum / self.steps - options.target) * (batch_size * options.every / (options.ramp_kimg * 1000))
+        self.p.copy_(torch.where(due, (self.p + change).clamp(0, 1), self.p))
+        self.r_sum.masked_fill_(due, 0)
+        self.steps.masked_fill_(due, 0)
+        return r

@@ -1,0 +1,63 @@
+"""What every discriminator is: images, and the picture they answer, → logits at every position, by one or more heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Trunk = Callable[[int], Any]
+"""Gives a fresh unfrozen `trainables.backbones.Backbone` that takes images of so many channels."""
+Problem = tuple[str, str]
+"""The option at fault, as a dotted key beneath ``discriminator``, and what is wrong with it."""
+
+
+class Discriminator(nn.Module):
+    """Base of the entries of `DISCRIMINATORS`, built as ``DISCRIMINATORS[name](options, trunk, condition_channels)``.
+
+    No logit depends on which samples share a batch. A pretrained trunk, where there is one, is the attribute ``backbone``.
+    """
+
+    Options: Any
+
+    def forward(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        """Logits, positive for real: one [N, 1, h, w] map for each head.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1].
+            condition: [N, C, H, W], what G was given for each image; ignored unless the options say ``conditional``.
+        """
+        raise NotImplementedError
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """The trunk's [N, C, h, w] features that the heads read, by layer; empty without a trunk that is trained."""
+        return {}
+
+    @classmethod
+    def unfit(cls, options: Any, info: Any, resolution: int, condition_channels: int = 0) -> list[Problem]:
+        """All that these options cannot do with a trunk (`BackboneInfo`), a resolution in pixels and a condition; [] if fit."""
+        raise NotImplementedError
+
+
+def in_trunk(name: str) -> bool:
+    """Whether a tensor of a discriminator's state belongs to a pretrained trunk, its own or that of a member.
+
+    >>> in_trunk("members.0.backbone.stages.1.weight"), in_trunk("heads.0.layers.0.bias")
+    (True, False)
+    """
+    return "backbone" in name.split(".")
+
+
+def raise_if(problems: list[Problem]) -> None:
+    """One `ValueError` that says all problems."""
+    if problems:
+        raise ValueError("; ".join(f"{key} {message}" for key, message in problems))
+
+
+def resize(images: Tensor, side: int | None) -> Tensor:
+    """Bilinear resize of [N, C, H, W] to [N, C, side, side]; None leaves the images as they are."""
+    if side is None or images.shape[-2:] == (side, side):
+        return images
+    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)

@@ -1,0 +1,72 @@
+"""Several discriminators beside each other (vision-aided GAN, Kumari et al. 2022): a pretrained one beside one from scratch.
+
+Each has a trunk of its own where it has one. All heads together make the list of logits; the losses weigh each head the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from trainables.discriminators.discriminator import Discriminator, Problem, Trunk
+from trainables.discriminators.patch import PatchDiscriminator
+from trainables.discriminators.projected import ProjectedDiscriminator
+from trainables.discriminators.trunk import TrunkDiscriminator
+from trainables.registry import Options, Registry, options_union
+
+MEMBERS: Registry[Any] = Registry(
+    "discriminator", {"trunk": TrunkDiscriminator, "projected": ProjectedDiscriminator, "patch": PatchDiscriminator}
+)
+
+if TYPE_CHECKING:  # the members of this type are the registry's entries, which only run time knows
+    MemberOptions: TypeAlias = Any
+else:
+    MemberOptions = options_union(MEMBERS)
+
+
+class EnsembleOptions(Options):
+    """Options of `EnsembleDiscriminator`."""
+
+    name: Literal["ensemble"] = "ensemble"
+    members: tuple[MemberOptions, ...] = Field((PatchDiscriminator.Options(), ProjectedDiscriminator.Options()), min_length=2)
+    """The discriminators, each with options of its own."""
+
+    @property
+    def conditional(self) -> bool:
+        """Whether any member sees the condition."""
+        return any(member.conditional for member in self.members)
+
+
+class EnsembleDiscriminator(Discriminator):
+    """The members' logits, one after the other.
+
+    Raises:
+        ValueError: a member's.
+    """
+
+    Options = EnsembleOptions
+
+    def __init__(self, options: EnsembleOptions, trunk: Trunk, condition_channels: int = 0) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(MEMBERS[member.name](member, trunk, condition_channels) for member in options.members)
+
+    def forward(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        return [logits for member in self.members for logits in member(images, condition)]
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """Each member's, under its index: ``0.blocks.4``."""
+        return {
+            f"{index}.{layer}": x
+            for index, member in enumerate(self.members)
+            for layer, x in member.features(images).items()  # type: ignore[operator]
+        }
+
+    @classmethod
+    def unfit(cls, options: EnsembleOptions, info: Any, resolution: int, condition_channels: int = 0) -> list[Problem]:
+        return [
+            (f"members.{index}.{key}", message)
+            for index, member in enumerate(options.members)
+            for key, message in MEMBERS[member.name].unfit(member, info, resolution, condition_channels)
+        ]
