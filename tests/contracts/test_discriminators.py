@@ -144,12 +144,9 @@ def test_second_derivatives_exist(name: str) -> None:
     logits = sum(maps.sum() for maps in discriminator(x, condition()))
     (gradient,) = torch.autograd.grad(logits, x, create_graph=True)
     gradient.square().sum().backward()
-    parameters = [
-        (key, p.grad) for key, p in discriminator.named_parameters() if key.endswith("original1") and "embed" not in key
-    ]
-    parameters = parameters or [(key, p.grad) for key, p in discriminator.named_parameters() if "original" in key]
-    assert any(grad is not None and grad.abs().sum() > 0 for _, grad in parameters)
-    assert all(grad is None or grad.isfinite().all() for _, grad in parameters)
+    second = [p.grad for p in discriminator.parameters() if p.grad is not None]
+    assert all(grad.isfinite().all() for grad in second)
+    assert any(grad.abs().sum() > 0 for grad in second)
 
 
 @every_discriminator
@@ -225,10 +222,8 @@ def test_all_that_does_not_fit_the_trunk_is_said_at_once() -> None:
 def test_features_are_those_of_the_trunk_that_is_trained() -> None:
     """At the start, what the pretrained network gives for the layers that the heads read."""
     wanted = pristine("efficientnet_lite0")(images(), ("blocks.4", "blocks.6"))
-    for got in (
-        build("trunk", scales=2).features(images()),
-        build("trunk", scales=2, conditional=True, condition_channels=1).features(images()),
-    ):
+    for options in ({}, {"conditional": True, "condition_channels": 1}):
+        got = build("trunk", scales=2, **options).features(images())
         assert got.keys() == wanted.keys()
         assert all(torch.equal(got[key], wanted[key]) for key in wanted)
     members = [{"name": "patch"}, {"name": "trunk", "scales": 2}, {"name": "projected"}]

@@ -20,7 +20,7 @@ WRONG = {
     "unknown key": ({"lr": 1}, "Extra inputs are not permitted"),
     "unknown nested key": ({"optimizer": {"lr": 1}}, "Extra inputs are not permitted"),
     "unknown backbone": ({"backbone": "vgg61"}, "Input should be"),
-    "unknown discriminator": ({"discriminator": {"name": "patch"}}, "does not match any of the expected tags"),
+    "unknown discriminator": ({"discriminator": {"name": "patches"}}, "does not match any of the expected tags"),
     "a layer of another backbone": (
         {"feature_loss": {"layers": ("features.3",)}},
         "feature_loss.layers: unknown layer of efficientnet_lite0 'features.3'",
