@@ -58,3 +58,26 @@ def test_the_ends_of_the_range_of_numbers_work(name: str) -> None:
 def test_images_need_not_be_square_or_in_colour(name: str) -> None:
     x = torch.rand(2, 1, 8, 24)
     assert diff_augment(x, [name], numbers(2)).shape == x.shape
+
+
+@every_policy
+def test_a_geometric_policy_treats_a_condition_like_the_image_and_no_other_touches_it(name: str) -> None:
+    """The condition here is the image once more: still the same afterwards, or still as it was."""
+    x = images()
+    pair = torch.cat([x, x], dim=1)
+    image, condition = diff_augment(pair, [name], numbers(), image_channels=3).split(3, dim=1)
+    assert torch.equal(image, diff_augment(x, [name], numbers()))
+    assert torch.equal(condition, image if POLICIES[name].geometric else x)
+
+
+@every_policy
+def test_p_decides_for_each_sample_and_its_ends_are_never_and_always(name: str) -> None:
+    x, u = images(64), numbers(64)
+    always = diff_augment(x, [name], u)
+    assert torch.equal(diff_augment(x, [name], u, p=0.0), x)
+    assert torch.equal(diff_augment(x, [name], u, p=1.0), always)
+    some = diff_augment(x, [name], u, p=torch.tensor(0.3))
+    chosen = u[:, 0, 3] < 0.3
+    assert 0 < int(chosen.sum()) < 64
+    assert torch.equal(some[chosen], always[chosen])
+    assert torch.equal(some[~chosen], x[~chosen])

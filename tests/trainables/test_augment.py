@@ -79,6 +79,23 @@ def test_cutout_reaches_over_the_border() -> None:
         assert int(hidden.sum()) == 8 * 16
 
 
+def test_flip_mirrors_left_and_right_for_half_of_the_numbers() -> None:
+    x = torch.arange(6.0).view(1, 1, 2, 3)
+    assert torch.equal(diff_augment(x, ["flip"], u(0.49))[0, 0], torch.tensor([[2.0, 1, 0], [5, 4, 3]]))
+    assert torch.equal(diff_augment(x, ["flip"], u(0.5)), x)
+
+
+def test_with_p_each_policy_is_applied_or_not_by_itself() -> None:
+    x, policies = torch.rand(500, 3, 8, 8) + 0.1, ["color", "cutout"]
+    numbers = augmentation_numbers(500, policies, torch.Generator().manual_seed(0))
+    got = diff_augment(x, policies, numbers, p=0.4)
+    cut = (got == 0).flatten(1).any(1)
+    assert float(cut.float().mean()) == pytest.approx(0.4, abs=0.07)
+    corner = got[:, :, 0, 0] == x[:, :, 0, 0]
+    untouched = corner.all(1) & ~cut
+    assert float(untouched.float().mean()) == pytest.approx(0.6 * 0.6, abs=0.07)
+
+
 def test_policies_apply_in_order() -> None:
     x = torch.rand(2, 3, 8, 8)
     numbers = augmentation_numbers(2, ["color", "cutout"], torch.Generator().manual_seed(0))
