@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from trainables.storage import Storage
-from tuner.trial import trial_folder
+
+CACHE_DIR = os.environ.get("GANSWEEP_CACHE", "~/.cache/gansweep")
+"""Where packed pictures and statistics are kept, on each machine."""
+
+
+def trial_folder(number: int) -> str:
+    """The folder of trial ``number`` below the sweep's ``trials``."""
+    return f"{number:04d}"
 
 
 class SweepPaths:

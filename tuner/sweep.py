@@ -29,7 +29,7 @@ from trainables.metrics import AnyMetric, parse_any_metric
 from tuner.callbacks import SweepCallback
 from tuner.group import reclaim, release
 from tuner.mailbox import Mailbox
-from tuner.paths import SweepPaths
+from tuner.paths import CACHE_DIR, SweepPaths
 from tuner.progress import Progress
 from tuner.records import RecordBook, State
 from tuner.results import write_leaderboard, write_tables
@@ -38,8 +38,6 @@ from tuner.searcher import OptunaSearcher, open_study
 from tuner.spec import SweepSpec, dump_spec
 from tuner.starvation import Starvation
 from tuner.trial import GroupTrial, TrialContext
-
-CACHE_DIR = os.environ.get("GANSWEEP_CACHE", "~/.cache/gansweep")
 
 # Tune writes no files of its own that anyone reads: results, TensorBoard and state are the sweep's.
 # Signals are ours to handle; without its new output engine it keeps quiet at verbose=0.

@@ -20,6 +20,7 @@ from trainables.data import DataOptions
 from trainables.storage import Storage
 from trainables.worker import CONTINUE, STOP, Assignment
 from tuner.group import WarmGroup
+from tuner.paths import trial_folder
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,6 @@ class GroupTrial(tune.Trainable):
     def _group(self) -> WarmGroup:
         assert self.group is not None
         return self.group
-
-
-def trial_folder(number: int) -> str:
-    """The folder of trial ``number`` below the sweep's ``trials``."""
-    return f"{number:04d}"
 
 
 def failure_reason(sweep: Storage, number: int) -> str:

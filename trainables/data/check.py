@@ -12,7 +12,7 @@ from trainables.data.duplicates import near_duplicates, thumbnail
 from trainables.data.formats import find_format
 from trainables.data.options import NAMED_FILES, BadFiles, DataError, DataOptions, describe_bad_files
 from trainables.data.packing import refuse_unusable
-from trainables.data.reading import decode_all
+from trainables.data.reading import Progress, decode_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,10 @@ class DataReport:
         return "\n".join(lines)
 
 
-def check_data(options: DataOptions) -> DataReport:
+def check_data(options: DataOptions, progress: Progress | None = None) -> DataReport:
     """Decodes every picture that ``options`` describes and keeps none: nothing is written, and memory stays small.
+
+    ``progress`` is called with (pictures done, pictures to do or None where that is not known yet).
 
     Raises:
         DataError: the path is missing, cannot be read, or holds no pictures. Broken pictures are reported, not raised.
@@ -67,7 +69,7 @@ def check_data(options: DataOptions) -> DataReport:
     kinds: Counter[str] = Counter()
     thumbnails: list[np.ndarray] = []
     bad_files: list[tuple[str, str]] = []
-    with closing(decode_all(*find_format(options.path), options)) as pictures:
+    with closing(decode_all(*find_format(options.path), options, progress)) as pictures:
         for name, picture in pictures:
             if isinstance(picture, str):
                 bad_files.append((name, picture))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, UnidentifiedImageError
 
 MAX_PIXELS = 100_000_000
-"""Pictures that need more pixels than this in memory are refused: 100 Mpx of RGBA take about 1 GB while they are resized."""
+"""Pictures that need more pixels than this in memory are refused: 100 Mpx take up to 1.2 GB while they are resized."""
 _HUGE_PIXELS = 16_000_000
 
 # Only formats that are pixels: Pillow would also run Ghostscript for EPS, and open formats without bounds.
@@ -78,13 +78,14 @@ def decode(data: bytes, resolution: int, background: str) -> Decoded:
     if data.startswith(b"version https://git-lfs"):
         raise ValueError("a Git LFS pointer, not the picture itself (run `git lfs pull`)")
     try:
+        _refuse_icon_bomb(data)
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             return _decode(image, resolution, background)
     except UnidentifiedImageError:
         raise ValueError("not a picture in a format that is read, or its first bytes are damaged") from None
     # Pillow's plugins let many kinds escape from damaged files: SyntaxError, struct.error, EOFError, KeyError, …
     except (OSError, ValueError, SyntaxError, struct.error, ArithmeticError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{error or type(error).__name__}") from error
+        raise ValueError(str(error) or type(error).__name__) from error
     except (MemoryError, EOFError) as error:
         raise ValueError(f"decoding it failed: {type(error).__name__} {error}".rstrip()) from error
 
@@ -97,8 +98,7 @@ def _decode(image: Image.Image, resolution: int, background: str) -> Decoded:
     # A progressive JPEG keeps the coefficients of the whole picture whatever size it is decoded at.
     width, height = size if image.info.get("progressive") else image.size
     if width * height > MAX_PIXELS:
-        mpx = size[0] * size[1] / 1e6
-        raise ValueError(f"{size[0]} x {size[1]} = {mpx:.0f} Mpx; at most {MAX_PIXELS / 1e6:.0f} Mpx are decoded: shrink it")
+        raise _too_large(*size)
     with _one_huge_picture if width * height > _HUGE_PIXELS else nullcontext():
         image.load()
         square = _to_colour(_centre(image)).resize((resolution, resolution), Image.Resampling.LANCZOS, reducing_gap=3.0)
@@ -109,6 +109,24 @@ def _decode(image: Image.Image, resolution: int, background: str) -> Decoded:
     if (turn := _UPRIGHT.get(_orientation(image))) is not None:
         square = square.transpose(turn)
     return Decoded(np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1)), size, mode, kind)
+
+
+def _too_large(width: int, height: int) -> ValueError:
+    mpx = width * height / 1e6
+    return ValueError(f"{width} x {height} = {mpx:.0f} Mpx; at most {MAX_PIXELS / 1e6:.0f} Mpx are decoded: shrink it")
+
+
+def _refuse_icon_bomb(data: bytes) -> None:
+    """Pillow decodes an ICO while it opens it, at the size of the PNG or bitmap inside, whatever the icon's own header says."""
+    if not data.startswith(b"\0\0\1\0"):
+        return
+    (count,) = struct.unpack_from("<H", data, 4)
+    for entry in range(count):
+        (offset,) = struct.unpack_from("<I", data, 6 + 16 * entry + 12)
+        is_png = data[offset : offset + 4] == b"\x89PNG"
+        width, height = struct.unpack_from(">II" if is_png else "<II", data, offset + (16 if is_png else 4))
+        if width * height > MAX_PIXELS:
+            raise _too_large(width, height)
 
 
 def _centre(image: Image.Image) -> Image.Image:
@@ -132,7 +150,8 @@ def _to_8_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     white = (1.0 if high <= 1.0 else 255.0) if is_float else 65535.0
     if not (low >= 0.0 and high <= white):
         raise ValueError(f"values from {low:g} to {high:g} in mode {'F' if is_float else 'I'}: it is unknown which one is white")
-    return np.rint(x * (255.0 / white)).astype(np.uint8)
+    x *= 255.0 / white  # in place: it may be 400 MB
+    return np.rint(x, out=x).astype(np.uint8)
 
 
 def _orientation(image: Image.Image) -> int:

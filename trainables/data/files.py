@@ -45,9 +45,14 @@ def list_files(path: str) -> list[SourceFile]:
         files = list(_remote_files(path) if _URI.match(path) else _local_files(_local_root(path)))
     except DataError:
         raise
-    except (OSError, ValueError) as error:
-        raise DataError(f"data path {path!r} cannot be listed: {error}") from error
+    except Exception as error:  # a file system written in Python raises errors of its own kinds
+        raise DataError(f"data path {path!r} cannot be listed: {str(error) or type(error).__name__}") from error
     return sorted((file for file in files if not is_hidden(file.name)), key=lambda file: file.name)
+
+
+def located(path: str) -> str:
+    """``path`` in a form that does not depend on the working folder."""
+    return path if _URI.match(path) or path.startswith(_PACKAGE) else os.path.abspath(Path(path).expanduser())
 
 
 def is_hidden(name: str) -> bool:
@@ -110,6 +115,8 @@ def _local_file(path: Path, name: str) -> SourceFile:
 
 
 def _open_local(path: Path) -> IO[bytes]:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for its writer forever
+        raise OSError("not a regular file")
     return path.open("rb")
 
 

@@ -26,10 +26,10 @@ import PIL
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from trainables.data.files import SourceFile
+from trainables.data.files import SourceFile, located
 from trainables.data.formats import DataFormat, find_format
 from trainables.data.options import BadFiles, DataError, DataOptions, describe_bad_files
-from trainables.data.reading import decode_all
+from trainables.data.reading import Progress, decode_all
 
 # Part of every key: raise it when the same files and options come to give other pixels.
 _VERSION = 1
@@ -50,8 +50,10 @@ class Index:
     skipped: BadFiles
 
 
-def load_packed(options: DataOptions, cache_dir: Path) -> tuple[Index, NDArray[np.uint8]]:
+def load_packed(options: DataOptions, cache_dir: Path, progress: Progress | None = None) -> tuple[Index, NDArray[np.uint8]]:
     """The index and the memory-mapped array uint8 [N, 3, R, R] for ``options``, from the cache or built now.
+
+    ``progress`` is called while it is built, with (pictures done, pictures to do or None where that is not known yet).
 
     Raises:
         DataError: the pictures are missing or cannot be used.
@@ -66,7 +68,7 @@ def load_packed(options: DataOptions, cache_dir: Path) -> tuple[Index, NDArray[n
         with FileLock(path.with_suffix(".lock")):
             packed = _read(path, options, warn=True)
             if packed is None:
-                _write(path, _build(data_format, files, options, cache_dir))
+                _write(path, _build(data_format, files, options, cache_dir, progress))
                 packed = _read(path, options, warn=True)
     if packed is None:
         raise OSError(f"the packed pictures written to {cache_dir} cannot be read back")
@@ -92,16 +94,18 @@ def _source_key(files: list[SourceFile], options: DataOptions) -> str:
     # Neither `mirror` nor `on_bad_image` changes the array. Pillow's version does: decoders differ in the last bit.
     what = options.model_dump(include={"resolution", "background", "include", "column"})
     stamp = [[file.name, file.size, file.mtime_ns] for file in files]
-    text = json.dumps([_VERSION, PIL.__version__, options.path, what, stamp], sort_keys=True)
+    text = json.dumps([_VERSION, PIL.__version__, located(options.path), what, stamp], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _build(data_format: DataFormat, files: list[SourceFile], options: DataOptions, cache_dir: Path) -> Index:
+def _build(
+    data_format: DataFormat, files: list[SourceFile], options: DataOptions, cache_dir: Path, progress: Progress | None
+) -> Index:
     _log.info("packing the pictures in %s (%d files) at %d px", options.path, len(files), options.resolution)
     names: list[str] = []
     skipped: list[tuple[str, str]] = []
     digest = hashlib.sha256(f"uint8 rgb {options.resolution}".encode())
-    with _replacing(cache_dir) as stream, closing(decode_all(data_format, files, options)) as pictures:
+    with _replacing(cache_dir) as stream, closing(decode_all(data_format, files, options, progress)) as pictures:
         header = _write_header(stream.file, 0, options.resolution)
         for name, picture in pictures:
             if isinstance(picture, str):
@@ -118,7 +122,7 @@ def _build(data_format: DataFormat, files: list[SourceFile], options: DataOption
         if _write_header(stream.file, len(names), options.resolution) != header:
             raise AssertionError("numpy no longer leaves room for the row count in the header")
         index = Index(digest.hexdigest(), options.resolution, tuple(names), tuple(skipped))
-        stream.target = cache_dir / _array_name(index)
+        stream.target = cache_dir / array_name(index)
     return index
 
 
@@ -128,7 +132,8 @@ def _write(path: Path, index: Index) -> None:
         stream.target = path
 
 
-def _array_name(index: Index) -> str:
+def array_name(index: Index) -> str:
+    """The array's file in the cache folder."""
     return f"pictures-{index.content_hash[:32]}.npy"
 
 
@@ -149,7 +154,7 @@ def _read(path: Path, options: DataOptions, warn: bool = False) -> tuple[Index, 
         if index.skipped and options.on_bad_image == "fail":
             return None
         # Copy on write: pages are shared between processes, and torch does not warn of a read-only array.
-        array = np.load(path.parent / _array_name(index), mmap_mode="c", allow_pickle=False)
+        array = np.load(path.parent / array_name(index), mmap_mode="c", allow_pickle=False)
         expected = (len(index.names), 3, index.resolution, index.resolution)
         if array.dtype != np.uint8 or array.shape != expected or not array.flags.c_contiguous:
             raise ValueError(f"the array is {array.dtype} {array.shape}, not uint8 {expected}")

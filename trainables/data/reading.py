@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from fnmatch import fnmatchcase
 
@@ -16,9 +16,12 @@ from trainables.data.options import DataOptions
 # Pictures in flight for each thread: enough to keep it busy, few enough to bound memory.
 _AHEAD = 4
 
+Progress = Callable[[int, int | None], None]
+"""Told after each picture: how many are done, and of how many, where that is known before all are read."""
+
 
 def decode_all(
-    data_format: DataFormat, files: list[SourceFile], options: DataOptions
+    data_format: DataFormat, files: list[SourceFile], options: DataOptions, progress: Progress | None = None
 ) -> Generator[tuple[str, Decoded | str], None, None]:
     """(name, decoded picture or the reason why there is none) for every wanted picture, in the format's order.
 
@@ -26,15 +29,29 @@ def decode_all(
     """
     threads = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     pictures = data_format.pictures(files, lambda name: included(name, options.include), options.column)
+    total = sum(included(file.name, options.include) for file in files) if data_format.one_each else None
     running: deque[tuple[str, Future[Decoded | str]]] = deque()
+    done = 0
+
+    def oldest() -> tuple[str, Decoded | str]:
+        nonlocal done
+        name, future = running.popleft()
+        result = future.result()
+        done += 1
+        if progress is not None:
+            progress(done, total)
+        return name, result
+
     with our_limits(), ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        for picture in pictures:
-            running.append((picture.name, pool.submit(_decode_one, picture, options)))
-            if len(running) > _AHEAD * threads:
-                name, done = running.popleft()
-                yield name, done.result()
-        for name, done in running:
-            yield name, done.result()
+        try:
+            for picture in pictures:
+                running.append((picture.name, pool.submit(_decode_one, picture, options)))
+                if len(running) > _AHEAD * threads:
+                    yield oldest()
+            while running:
+                yield oldest()
+        finally:
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody waits for the pictures in flight
 
 
 def included(name: str, patterns: str | None) -> bool:
@@ -50,7 +67,7 @@ def _decode_one(picture: Picture, options: DataOptions) -> Decoded | str:
         data = picture.read()
     except Exception as error:  # whatever a file system, archive or codec raises is this one picture's problem
         reason = error.strerror if isinstance(error, OSError) else None
-        return f"cannot be read: {reason or error or type(error).__name__}"
+        return f"cannot be read: {reason or str(error) or type(error).__name__}"
     try:
         return decode(data, options.resolution, options.background)
     except ValueError as error:

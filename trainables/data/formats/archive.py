@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
+from io import BufferedReader
 from pathlib import PurePosixPath
 
 from trainables.data.files import SourceFile, is_hidden
@@ -15,7 +16,7 @@ from trainables.data.formats.base import DataFormat, Picture, Wanted, refuse_hug
 from trainables.data.options import DataError
 
 _TAR = (".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError)
+_READ_AHEAD = 2**20  # a remote file system asks for every read
 
 
 def _pictures(files: list[SourceFile], wanted: Wanted, column: str | None) -> Iterator[Picture]:
@@ -24,8 +25,8 @@ def _pictures(files: list[SourceFile], wanted: Wanted, column: str | None) -> It
         members = _zip_members if file.suffix == ".zip" else _tar_members
         try:
             yield from members(file, prefix, lambda name: _is_picture(name) and wanted(name))
-        except _BROKEN as error:
-            raise DataError(f"archive {file.name} cannot be read: {error or type(error).__name__}") from error
+        except Exception as error:  # whatever a file system or codec raises
+            raise DataError(f"archive {file.name} cannot be read: {str(error) or type(error).__name__}") from error
 
 
 def _is_picture(name: str) -> bool:
@@ -33,7 +34,7 @@ def _is_picture(name: str) -> bool:
 
 
 def _zip_members(file: SourceFile, prefix: str, wanted: Wanted) -> Iterator[Picture]:
-    with file.open() as stream, zipfile.ZipFile(stream) as archive:
+    with file.open() as raw, BufferedReader(raw, _READ_AHEAD) as stream, zipfile.ZipFile(stream) as archive:  # type: ignore[type-var]
         for member in sorted(archive.infolist(), key=lambda member: member.filename):
             if not member.is_dir() and wanted(prefix + member.filename):
                 read: Callable[[], bytes] = partial(archive.read, member)
@@ -41,7 +42,7 @@ def _zip_members(file: SourceFile, prefix: str, wanted: Wanted) -> Iterator[Pict
 
 
 def _tar_members(file: SourceFile, prefix: str, wanted: Wanted) -> Iterator[Picture]:
-    with file.open() as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
+    with file.open() as stream, tarfile.open(fileobj=stream, mode="r|*", bufsize=_READ_AHEAD) as archive:
         for member in archive:
             name = prefix + member.name.removeprefix("./")
             content = archive.extractfile(member) if member.isfile() and wanted(name) else None

@@ -31,9 +31,11 @@ class DataFormat:
 
     suffixes: tuple[str, ...]
     pictures: Callable[[list[SourceFile], Wanted, str | None], Iterator[Picture]]
+    one_each: bool = False
+    """Whether every file is one picture of the same name, so that their number is known before any is read."""
 
 
 def refuse_huge(size: int) -> None:
     """Raises ``ValueError`` where a picture's file is too large to be read into memory."""
     if size > MAX_FILE_BYTES:
-        raise ValueError(f"the file has {size / 2**20:.0f} MiB; at most {MAX_FILE_BYTES // 2**20} MiB are read")
+        raise ValueError(f"the file has {size / 2**20:.0f} MiB or more; at most {MAX_FILE_BYTES // 2**20} MiB are read")

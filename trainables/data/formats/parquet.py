@@ -30,8 +30,10 @@ def _pictures(files: list[SourceFile], wanted: Wanted, column: str | None) -> It
                         row += 1
                         if wanted(picture.name):
                             yield picture
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"Parquet file {file.name} cannot be read: {error}") from error
+        except DataError:
+            raise
+        except Exception as error:  # whatever a file system or codec raises
+            raise DataError(f"Parquet file {file.name} cannot be read: {str(error) or type(error).__name__}") from error
 
 
 def _picture(value: Any, fallback: str) -> Picture:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from trainables.data.files import SourceFile
-from trainables.data.formats.base import DataFormat, Picture, Wanted, refuse_huge
+from trainables.data.formats.base import MAX_FILE_BYTES, DataFormat, Picture, Wanted, refuse_huge
 
 # fmt: off
 SUFFIXES = (
@@ -25,7 +25,9 @@ def _pictures(files: list[SourceFile], wanted: Wanted, column: str | None) -> It
 def _read(file: SourceFile) -> bytes:
     refuse_huge(file.size)
     with file.open() as stream:
-        return stream.read()
+        data = stream.read(MAX_FILE_BYTES + 1)
+    refuse_huge(len(data))  # where the file system did not tell the size
+    return data
 
 
-PICTURES = DataFormat(suffixes=SUFFIXES, pictures=_pictures)
+PICTURES = DataFormat(suffixes=SUFFIXES, pictures=_pictures, one_each=True)
