@@ -18,11 +18,13 @@ def logits(seed: int, count: int = 4) -> list[Tensor]:
 
 
 @every_objective
-def test_losses_are_finite_scalars_even_for_large_logits(name: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_losses_are_finite_scalars_in_float32_even_for_large_logits(name: str, dtype: torch.dtype) -> None:
     for scale in (1.0, 1e4):
-        real, fake = [x * scale for x in logits(0)], [x * scale for x in logits(1)]
-        for loss in (ADVERSARIAL[name].discriminator(real, fake), ADVERSARIAL[name].generator(fake)):
+        real, fake = [(x * scale).to(dtype) for x in logits(0)], [(x * scale).to(dtype) for x in logits(1)]
+        for loss in (ADVERSARIAL[name].discriminator(real, fake), ADVERSARIAL[name].generator(fake, real)):
             assert loss.shape == ()
+            assert loss.dtype == torch.float32
             assert loss.isfinite()
 
 
@@ -34,22 +36,42 @@ def test_d_wants_real_high_and_fake_low_and_g_wants_fake_high(name: str) -> None
     assert (real[0].grad < 0).all()  # type: ignore[operator]
     assert (fake[0].grad > 0).all()  # type: ignore[operator]
     fake[0].grad = None
-    ADVERSARIAL[name].generator(fake).backward()
+    ADVERSARIAL[name].generator(fake, [x.detach() for x in real]).backward()
     assert (fake[0].grad < 0).all()  # type: ignore[operator]
+
+
+@every_objective
+def test_g_looks_at_real_logits_only_where_it_says_so(name: str) -> None:
+    objective, fake = ADVERSARIAL[name], logits(1)
+    if objective.needs_real:
+        assert objective.generator(fake, logits(0)) != objective.generator(fake, logits(2))
+        with pytest.raises(ValueError, match="pairs real and fake samples one to one"):
+            objective.generator(fake, None)
+    else:
+        assert torch.equal(objective.generator(fake, logits(0)), objective.generator(fake, None))
 
 
 @every_objective
 def test_the_mean_over_equal_shares_is_the_loss_of_the_whole_batch(name: str) -> None:
     real, fake = logits(0), logits(1)
-    shares = [slice(0, 2), slice(2, 4)]
-    of_shares = [ADVERSARIAL[name].discriminator([x[s] for x in real], [x[s] for x in fake]) for s in shares]
+    shares = [([x[s] for x in real], [x[s] for x in fake]) for s in (slice(0, 2), slice(2, 4))]
+    of_shares = [ADVERSARIAL[name].discriminator(r, f) for r, f in shares]
     torch.testing.assert_close(torch.stack(of_shares).mean(), ADVERSARIAL[name].discriminator(real, fake))
-    of_shares = [ADVERSARIAL[name].generator([x[s] for x in fake]) for s in shares]
-    torch.testing.assert_close(torch.stack(of_shares).mean(), ADVERSARIAL[name].generator(fake))
+    of_shares = [ADVERSARIAL[name].generator(f, r) for r, f in shares]
+    torch.testing.assert_close(torch.stack(of_shares).mean(), ADVERSARIAL[name].generator(fake, real))
 
 
 @every_objective
 def test_every_head_counts_the_same_however_large_its_map(name: str) -> None:
     small, large = [torch.full((2, 1, side, side), value) for side, value in ((1, 0.3), (8, -0.7))]
-    one = ADVERSARIAL[name]
-    torch.testing.assert_close(one.generator([small, large]), (one.generator([small]) + one.generator([large])) / 2)
+    one, real = ADVERSARIAL[name], [x.new_ones(x.shape) for x in (small, large)]
+    both = one.generator([small, large], real)
+    torch.testing.assert_close(both, (one.generator([small], real[:1]) + one.generator([large], real[1:])) / 2)
+
+
+@every_objective
+def test_the_gradients_are_those_of_the_loss(name: str) -> None:
+    """Against finite differences, in float64; random logits are off the hinge's corners."""
+    real, fake = ([x.double().requires_grad_() for x in logits(seed, 2)] for seed in (0, 1))
+    assert torch.autograd.gradcheck(lambda *x: ADVERSARIAL[name].discriminator(x[:2], x[2:]), (*real, *fake))
+    assert torch.autograd.gradcheck(lambda *x: ADVERSARIAL[name].generator(x[2:], x[:2]), (*real, *fake))

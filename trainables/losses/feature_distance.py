@@ -12,22 +12,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from trainables.collective import Collective
-from trainables.registry import Options
-
-
-class FeatureLossOptions(Options):
-    """Which features are matched and how strongly."""
-
-    layers: tuple[str, ...] = ()
-    """Layers of the backbone (`Backbone.info.layer_names`); none turns the loss off."""
-    weight: float = Field(1.0, ge=0, allow_inf_nan=False)
-    """λ in L = L_adv + λ L_FD."""
-    input_px: int | None = Field(None, ge=8)
-    """Side to which images are resized for the backbone (bilinear); None leaves them as they are."""
 
 
 class Moments(NamedTuple):

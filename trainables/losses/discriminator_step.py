@@ -1,0 +1,36 @@
+"""What a regulariser of D may look at: one step of D on this worker's share of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+Features = Callable[[Tensor], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorStep:
+    """One step of D, before its update. Images are [N, 3, H, W], augmented and detached."""
+
+    logits: Callable[[Tensor], list[Tensor]]
+    """D with its condition bound: N images → one [N, ...] map of logits for each head."""
+    real: Tensor
+    """Real images as D saw them."""
+    fake: Tensor
+    """Generated images as D saw them."""
+    real_logits: list[Tensor]
+    """D's logits of the real images, with their graph."""
+    fake_logits: list[Tensor]
+    """D's logits of the generated images, with their graph."""
+    mix: Tensor
+    """Uniform random numbers in [0, 1), [N], keyed per sample."""
+    trained: Sequence[tuple[str, nn.Parameter]] = ()
+    """D's trained parameters by name."""
+    initial: Mapping[str, Tensor] | None = None
+    """Their values when training began; given to regularisers with ``needs_initial``."""
+    features: Features | None = None
+    """D's trunk: images → features by layer, [N, C, h, w]; given to regularisers with ``needs_trunk``."""
+    initial_features: Features | None = None
+    """The trunk as it was when training began, of the same layers; given to regularisers with ``needs_trunk``."""

@@ -1,0 +1,36 @@
+"""The nearest form, for unpaired batches: the chamfer distance (Fan et al. 2017) of the global batch's features.
+
+Each generated sample is drawn to its nearest real one, and to each real sample its nearest generated one is drawn; the first
+alone would be content with copies of one real sample. It works on features averaged over positions, so that where in the image
+something stands does not decide which sample is near.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trainables.collective import Collective
+from trainables.losses.feature_forms.base import Distance, spread
+
+
+def nearest(fake: Tensor, real: Tensor, distance: Distance, collective: Collective) -> Tensor:
+    """½ (E_f min_r d(f, r) + E_r min_f d(f, r)) / spread, over pooled features; see `feature_forms.base` for the arguments.
+
+    The other workers' features are gathered without gradient; a worker's own samples carry it, for every pair they are in.
+
+    Raises:
+        ValueError: there are fewer than two real samples, which have no spread.
+    """
+    fake, real = fake.mean(dim=(2, 3)), real.mean(dim=(2, 3))
+    reals, fakes = collective.gather_rows(real), collective.gather_rows(fake.detach())
+    if len(reals) < 2:
+        raise ValueError(f"form 'nearest' needs a global batch of at least 2, but got {len(reals)}")
+    with torch.no_grad():
+        between = torch.stack([distance(f, reals) for f in fakes])  # [fakes, reals]; row by row, or it would hold C times as much
+    own = collective.rank * len(fake) + torch.arange(len(fake), device=fake.device)  # shares are equal, in rank order
+    to_real = distance(fake, reals[between[own].argmin(dim=1)]).sum() / len(fakes)
+    partner = between.argmin(dim=0) - own[0]  # of each real sample; within 0 ... N - 1 when it is one of this worker's
+    mine = (partner >= 0) & (partner < len(fake))
+    to_fake = distance(fake[partner[mine]], reals[mine]).sum() / len(reals)
+    return collective.world_size * (to_real + to_fake) / 2 / spread(real, distance, collective)
