@@ -1,0 +1,85 @@
+"""Ends of a trial that its losses do not show as NaN: a discriminator that has won, a generator that has collapsed.
+
+Pure functions of what an evaluation knows; whatever spans evaluations is handed in. Each gives the reason in words, or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pydantic import Field
+from torch import Tensor
+
+from trainables.registry import Options
+
+_INTERVALS = 2  # evaluation intervals for which D must win: in one alone, the first above all, it may run ahead
+
+
+class GuardOptions(Options):
+    """When a trial is given up."""
+
+    saturated_accuracy: float | None = Field(0.999, gt=0.5, le=1)
+    """Mean accuracy of D that, held for two evaluation intervals without G's loss falling, ends the trial; None never does."""
+    collapsed_share: float | None = Field(0.05, gt=0, lt=1)
+    """Distance between samples, relative to that between real images, below which G has collapsed; None never ends a trial."""
+
+
+class Interval(NamedTuple):
+    """Means over the steps between two evaluations, over all workers."""
+
+    accuracy: float  # share of real and generated logits on the right side of D's boundary, in [0, 1]
+    generator_loss: float
+
+
+def saturated(intervals: Sequence[Interval], options: GuardOptions) -> str | None:
+    """Why D has won for good, or None.
+
+    D that is right everywhere gives G nothing to tell better from worse (Arjovsky and Bottou 2017, section 2). It has won for
+    good when that lasts for two intervals and G comes no nearer in the second.
+
+    Args:
+        intervals: all so far, the newest last; more than two change nothing.
+    """
+    threshold, newest = options.saturated_accuracy, intervals[-_INTERVALS:]
+    if threshold is None or len(newest) < _INTERVALS:
+        return None
+    first, last = newest[0], newest[-1]
+    least = min(interval.accuracy for interval in newest)
+    if least < threshold or last.generator_loss < first.generator_loss:
+        return None
+    return (
+        f"the discriminator is saturated: it was right about at least {least:.2%} of all positions in each of the last "
+        f"{_INTERVALS} evaluation intervals, and the generator's loss went from {first.generator_loss:.3g} "
+        f"to {last.generator_loss:.3g}"
+    )
+
+
+def spread(features: Tensor) -> float:
+    """Root mean square distance of two different rows of [N, D], N >= 2: sqrt(2 tr Σ), without making the pairs.
+
+    Raises:
+        ValueError: fewer than two rows.
+    """
+    if features.ndim != 2 or len(features) < 2:
+        raise ValueError(f"features must be [N, D] with N >= 2, but are {tuple(features.shape)}")
+    centred = features.double() - features.double().mean(dim=0)
+    return float((2 * centred.square().sum() / (len(features) - 1)).sqrt())
+
+
+def collapsed(features: Tensor, real_spread: float, options: GuardOptions) -> str | None:
+    """Why G has collapsed, or None: its samples are nearly the same picture.
+
+    Args:
+        features: of generated images, [N, D], N >= 2.
+        real_spread: `spread` of the same features of real images; where all of those are the same, 0, nothing can collapse.
+    """
+    if options.collapsed_share is None:
+        return None
+    distance = spread(features)
+    if not distance < options.collapsed_share * real_spread:
+        return None
+    return (
+        f"the generator has collapsed: its samples are {distance / real_spread:.2%} as far apart as real images, "
+        f"less than {options.collapsed_share:.2%}"
+    )
