@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from trainables.registry import Registry
+
+_SEGMENTS = 6  # of a stroke, at most
 
 Shape = Callable[[int, int, torch.Generator], Tensor]
 """(height, width, draw) → bool [height, width]: one random shape, never empty."""
@@ -33,24 +37,23 @@ def _box(height: int, width: int, draw: torch.Generator) -> Tensor:
 
 
 def _stroke(height: int, width: int, draw: torch.Generator) -> Tensor:
-    """A brush stroke: a random walk of 2 to 6 segments whose turns alternate, with round ends, inside the picture."""
-    side = min(height, width)
-    start = torch.rand(2, generator=draw) * torch.tensor([height, width])
-    u = torch.rand(2, generator=draw).tolist()
-    segments, radius = 2 + int(u[0] * 5), max(0.75, side * (0.03 + 0.04 * u[1]))
-    angles = torch.rand(segments, generator=draw) * (2 * math.pi / 5) + 2 * math.pi / 5
-    angles = torch.where(torch.arange(segments) % 2 == 0, angles, 2 * math.pi - angles) + torch.rand(1, generator=draw) * 6.3
-    lengths = side * (0.08 + 0.17 * torch.rand(segments, generator=draw))
-    grid = torch.stack(torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij"), -1)
-    nearest = torch.full((height, width), math.inf)
-    for angle, length in zip(angles.tolist(), lengths.tolist(), strict=True):
-        end = start + length * torch.tensor([math.sin(angle), math.cos(angle)])
-        end = torch.minimum(end.clamp_min(0), torch.tensor([float(height), float(width)]))
-        along = end - start
-        t = ((grid - start) @ along / along.square().sum().clamp_min(1e-6)).clamp(0, 1)
-        nearest = torch.minimum(nearest, (grid - start - t[..., None] * along).norm(dim=-1))
-        start = end
-    return nearest <= radius
+    """A brush stroke: a walk of 2 to 6 segments whose turns alternate in sense, with round joints and ends."""
+    u = torch.rand(5 + 2 * _SEGMENTS, generator=draw).tolist()
+    side, turn = min(height, width), 2 * math.pi * u[0]
+    x, y, brush = u[1] * width, u[2] * height, max(1, round(side * (0.06 + 0.08 * u[3])))
+    points = [(x, y)]
+    for i in range(2 + int(u[4] * (_SEGMENTS - 1))):
+        angle = turn + (-1) ** i * math.pi * (0.4 + 0.4 * u[5 + 2 * i])
+        length = side * (0.08 + 0.17 * u[6 + 2 * i])
+        x = min(max(x + length * math.cos(angle), 0.0), width - 1.0)
+        y = min(max(y + length * math.sin(angle), 0.0), height - 1.0)
+        points.append((x, y))
+    canvas = Image.new("L", (width, height))
+    pen = ImageDraw.Draw(canvas)
+    pen.line(points, fill=1, width=brush)
+    for x, y in points:
+        pen.circle((x, y), brush / 2, fill=1)
+    return torch.from_numpy(np.array(canvas)).bool()
 
 
 MASKS: Registry[Shape] = Registry("mask", {"boxes": _box, "free_form": _stroke})
