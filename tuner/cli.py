@@ -13,7 +13,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from tuner import data_command
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
+app.add_typer(data_command.app, name="data", help="Look at pictures, or pack them, before a sweep.")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Address = Annotated[str | None, typer.Option(help='Ray cluster to join: "auto" or host:port; an embedded Ray when left out.')]

@@ -1,4 +1,8 @@
-"""Files → decoded pictures, in order, by a pool of threads (Pillow decodes and resizes without the interpreter's lock)."""
+"""Files → decoded pictures, in order, by a pool of threads (Pillow decodes and resizes without the interpreter's lock).
+
+More threads than processors, because a remote file system answers late; no more than processors decode at once, because a
+decoded picture takes memory.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,16 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from fnmatch import fnmatchcase
+from threading import Semaphore
 
 from trainables.data.decode import Decoded, decode, our_limits
 from trainables.data.files import SourceFile
 from trainables.data.formats import DataFormat, Picture
 from trainables.data.options import DataOptions
 
-# Pictures in flight for each thread: enough to keep it busy, few enough to bound memory.
-_AHEAD = 4
+_THREADS = 16
+# Enough to keep the threads busy, few enough to bound memory.
+_IN_FLIGHT = 2 * _THREADS
 
 Progress = Callable[[int, int | None], None]
 """Told after each picture: how many are done, and of how many, where that is known before all are read."""
@@ -27,7 +33,8 @@ def decode_all(
 
     Close it (`contextlib.closing`): threads and process-wide limits live as long as the generator does.
     """
-    threads = min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    turns = Semaphore(min(_THREADS, processors))
     pictures = data_format.pictures(files, lambda name: included(name, options.include), options.column)
     total = sum(included(file.name, options.include) for file in files) if data_format.one_each else None
     running: deque[tuple[str, Future[Decoded | str]]] = deque()
@@ -42,11 +49,11 @@ def decode_all(
             progress(done, total)
         return name, result
 
-    with our_limits(), ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+    with our_limits(), ThreadPoolExecutor(_THREADS, thread_name_prefix="decode") as pool:
         try:
             for picture in pictures:
-                running.append((picture.name, pool.submit(_decode_one, picture, options)))
-                if len(running) > _AHEAD * threads:
+                running.append((picture.name, pool.submit(_decode_one, picture, options, turns)))
+                if len(running) > _IN_FLIGHT:
                     yield oldest()
             while running:
                 yield oldest()
@@ -62,13 +69,14 @@ def included(name: str, patterns: str | None) -> bool:
     return any(fnmatchcase(name, pattern) or fnmatchcase(last, pattern) for pattern in patterns.split("|"))
 
 
-def _decode_one(picture: Picture, options: DataOptions) -> Decoded | str:
+def _decode_one(picture: Picture, options: DataOptions, turns: Semaphore) -> Decoded | str:
     try:
         data = picture.read()
     except Exception as error:  # whatever a file system, archive or codec raises is this one picture's problem
         reason = error.strerror if isinstance(error, OSError) else None
         return f"cannot be read: {reason or str(error) or type(error).__name__}"
     try:
-        return decode(data, options.resolution, options.background)
+        with turns:
+            return decode(data, options.resolution, options.background)
     except ValueError as error:
         return str(error)

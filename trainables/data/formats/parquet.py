@@ -14,7 +14,7 @@ from trainables.data.formats.base import DataFormat, Picture, Wanted
 from trainables.data.options import DataError
 from trainables.registry import unknown_name
 
-_ROWS = 64
+_ROWS = 8  # at once in memory, and pictures may have megabytes
 _USUAL_NAMES = ("image", "img", "picture", "jpg", "png")
 
 
