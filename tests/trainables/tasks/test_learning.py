@@ -1,4 +1,4 @@
-"""Each paired task can be learnt: a small network trained through `degrade` and `compose` beats the baseline on held-out emoji."""
+"""Each paired task can be learnt: a small network trained by `degrade` and `compose` beats the baseline on held-out emoji."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from trainables.data import DataOptions, load_dataset
 from trainables.randomness import batch_indices, keyed_generator
 from trainables.tasks import TASKS, Task, split
 
-STEPS, BATCH = 120, 16
+STEPS, BATCH = 80, 16
 
 
 def network(task: Task) -> nn.Module:
     """Three convolutions whose last one starts at zero, so that the start is the baseline."""
-    layers = [nn.Conv2d(task.in_channels, 32, 5, padding=2), nn.ReLU(), nn.Conv2d(32, 32, 5, padding=2), nn.ReLU()]
-    last = nn.Conv2d(32, task.out_channels, 5, padding=2)
+    layers = [nn.Conv2d(task.in_channels, 24, 3, padding=1), nn.ReLU(), nn.Conv2d(24, 24, 3, padding=2, dilation=2), nn.ReLU()]
+    last = nn.Conv2d(24, task.out_channels, 3, padding=1)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return nn.Sequential(*layers, last)
@@ -30,6 +30,7 @@ def psnr(output: Tensor, target: Tensor) -> float:
     return float(-10 * (((output - target) / 2).square().mean(dim=(1, 2, 3)) + 1e-10).log10().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "gain_db"),
     [
@@ -52,7 +53,7 @@ def test_a_small_network_beats_the_baseline(name: str, options: dict[str, Any], 
     condition = task.degrade(target, [keyed_generator(0, "evaluation", i) for i in range(len(target))])
     torch.manual_seed(0)
     net = network(task)
-    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
+    optimizer = torch.optim.Adam(net.parameters(), lr=4e-3)
     before = psnr(task.compose(condition, net(condition)).detach(), target)
     assert before == pytest.approx(psnr(task.baseline(condition), target), abs=1e-3)
     for step in range(STEPS):
@@ -62,5 +63,4 @@ def test_a_small_network_beats_the_baseline(name: str, options: dict[str, Any], 
         (task.compose(inputs, net(inputs)) - real).abs().mean().backward()
         optimizer.step()
     after = psnr(task.compose(condition, net(condition)).detach(), target)
-    print(f"{name} {options}: baseline {before:.2f} dB, trained {after:.2f} dB")
     assert after > before + gain_db
