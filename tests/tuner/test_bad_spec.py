@@ -204,7 +204,8 @@ ONE_SPEC = {
     ),
     "unknown loss": (
         {"trial/adversarial": "hing"},
-        [("adversarial", "trial.adversarial", "unknown adversarial 'hing'; did you mean 'hinge'? Valid: hinge, non_saturating")],
+        [("adversarial", "trial.adversarial", "unknown adversarial 'hing'; did you mean 'hinge'? "
+          "Valid: hinge, least_squares, minimax, non_saturating, relativistic, wasserstein")],
     ),
     "unknown discriminator": (
         {"trial/discriminator": {"name": "trunc"}},

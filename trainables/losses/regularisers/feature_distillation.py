@@ -24,6 +24,9 @@ class FeatureDistillation(Regulariser):
     """E ||f/||f|| - f⁰/||f⁰||||² over real images, averaged over layers; f is a sample's whole feature map.
 
     Normalised by its length, a layer counts the same whatever the scale of its features: each term is 2 - 2 cos, in [0, 4].
+
+    Raises:
+        ValueError: D has no pretrained trunk.
     """
 
     Options = FeatureDistillationOptions
@@ -32,9 +35,12 @@ class FeatureDistillation(Regulariser):
     def forward(self, step: DiscriminatorStep, collective: Collective) -> Tensor:
         assert step.features is not None
         assert step.initial_features is not None
+        features = step.features(step.real)
+        if not features:
+            raise ValueError("regulariser 'feature_distillation' needs a discriminator with a pretrained trunk")
         with torch.no_grad():
             wanted = step.initial_features(step.real)
-        terms = [(_unit(x) - _unit(wanted[layer])).square().sum(1).mean() for layer, x in step.features(step.real).items()]
+        terms = [(_unit(x) - _unit(wanted[layer])).square().sum(1).mean() for layer, x in features.items()]
         return torch.stack(terms).mean()
 
 
