@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import re
 
 import pytest
 import torch
@@ -11,7 +13,8 @@ from torch import nn
 from tests.contracts.closeness import assert_same_up_to_summation
 from trainables.backbones import BACKBONES, Backbone, available_offline, load_backbone
 
-every_backbone = pytest.mark.parametrize("name", BACKBONES)
+ANY_BY_NAME = ("torchvision/alexnet", "timm/resnet10t")
+every_backbone = pytest.mark.parametrize("name", [*BACKBONES, *ANY_BY_NAME])
 
 
 @functools.cache
@@ -21,6 +24,15 @@ def backbone(name: str) -> Backbone:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return load_backbone(info, "pretrained" if info.package else "random")
+
+
+def same_weights(name: str, channels: int) -> Backbone:
+    return copy.deepcopy(backbone(name)).widen(channels)
+
+
+def assert_equal_features(got: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    assert got.keys() == wanted.keys()
+    assert all(torch.equal(got[layer], wanted[layer]) for layer in wanted)
 
 
 def images(count: int = 2, side: int = 32) -> torch.Tensor:
@@ -33,8 +45,10 @@ def test_the_layers_are_what_the_entry_says(name: str) -> None:
     assert info.name == name
     assert info.depth == len(info.layers) == len(backbone(name).stages)
     features = backbone(name)(images(side=64))
-    said = {layer.name: (2, layer.channels, 64 // layer.stride, 64 // layer.stride) for layer in info.layers}
-    assert {layer: tuple(x.shape) for layer, x in features.items()} == said
+    for layer in info.layers:
+        batch, channels, *sides = features[layer.name].shape
+        assert (batch, channels) == (2, layer.channels)
+        assert all(0 <= 64 / layer.stride - side <= 1 for side in sides), "the stride, but for what trunks without padding lose"
     assert list(features) == list(info.layer_names)
     assert all(x.isfinite().all() and x.std() > 0 for x in features.values())
 
@@ -86,6 +100,84 @@ def test_freezing_to_each_depth(name: str) -> None:
     assert all(p.requires_grad for p in network.parameters())
     for key, value in network.named_buffers():
         assert torch.equal(value, statistics[key]), f"{key} changed in train()"
+
+
+@every_backbone
+@pytest.mark.parametrize("frozen", ["none", "one", "all"])
+def test_a_step_of_training_changes_the_thawed_parameters_and_nothing_else(name: str, frozen: str) -> None:
+    network = copy.deepcopy(backbone(name))
+    depth = {"none": 0, "one": 1, "all": network.info.depth}[frozen]
+    network.freeze(depth).train()
+    before = copy.deepcopy(network.state_dict())
+    x = images().requires_grad_()
+    sum(features.square().mean() for features in network(x).values()).backward()
+    # The sign of the gradient, so that each change is far above float32's resolution.
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.grad is not None:
+                parameter -= 0.1 * parameter.grad.sign()
+    assert x.grad is not None
+    trained = {f"stages.{i}." for i in range(depth, network.info.depth)}
+    parameters = {key for key, _ in network.named_parameters()}
+    changed = {key for key, value in network.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed <= {key for key in parameters if any(key.startswith(stage) for stage in trained)}
+    assert {key[: key.index(".", 7) + 1] for key in changed} == trained
+
+
+@every_backbone
+def test_a_grey_image_is_computed_as_the_rgb_image_of_three_times_its_values(name: str) -> None:
+    grey, rgb = same_weights(name, 1), same_weights(name, 3)
+    assert dict(grey.named_parameters()).keys() == dict(rgb.named_parameters()).keys()
+    image = images()[:, :1]
+    assert_equal_features(grey(image), rgb(image.repeat(1, 3, 1, 1)))
+
+
+@every_backbone
+@pytest.mark.parametrize("channels", [4, 6])
+def test_channels_beyond_three_start_without_effect_and_can_be_trained_even_when_all_is_frozen(name: str, channels: int) -> None:
+    wide, rgb = same_weights(name, channels), same_weights(name, 3)
+    image = torch.cat([images(), images().flip(1)], dim=1)[:, :channels]
+    with torch.no_grad():
+        assert_equal_features(wide(image), rgb(image[:, :3]))
+    wide.freeze(wide.info.depth)
+    trained = [p for p in wide.parameters() if p.requires_grad]
+    assert trained
+    assert all(p.shape[1] == channels - 3 for p in trained)
+    wide(image)[wide.info.layer_names[0]].square().mean().backward()
+    assert all(p.grad is not None and (p.grad.abs().sum(dim=(0, 2, 3)) > 0).all() for p in trained), "each channel is read"
+    with torch.no_grad():
+        for p in trained:
+            p += 1
+    first = wide.info.layer_names[:1]
+    with torch.no_grad():
+        assert not torch.equal(wide(image, first)[first[0]], rgb(image[:, :3], first)[first[0]])
+
+
+@every_backbone
+def test_two_channels_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"in_channels must be 1 \(grey\), 3 \(RGB\) or more \(RGB and others\), but got 2"):
+        backbone(name).widen(2)
+
+
+@every_backbone
+def test_images_with_another_number_of_channels_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"images must be \[N, 3, H, W\] for this {name}, but got \[2, 1, 32, 32\]"):
+        backbone(name)(images()[:, :1])
+
+
+@every_backbone
+def test_the_smallest_side_is_the_smallest_that_runs(name: str) -> None:
+    """In inference on real tensors, though the sides were found on torch's meta device."""
+    info = BACKBONES[name]
+    assert len(info.smallest_sides) == info.depth
+    assert list(info.smallest_sides) == sorted(info.smallest_sides)
+    for layer, side in zip(info.layer_names, info.smallest_sides, strict=True):
+        with torch.no_grad():
+            assert backbone(name)(images(1, side), [layer])[layer].numel() > 0
+            if side > 1:
+                message = f"images must be at least {side} px a side for layer '{layer}' of {name}, but got {side - 1} x {side}"
+                with pytest.raises(ValueError, match=re.escape(message)):
+                    backbone(name)(images(1, side)[:, :, 1:], [layer])
 
 
 @every_backbone

