@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pydantic import Field
-from torch import Tensor
 
 from trainables.registry import Options
 
@@ -55,31 +54,15 @@ def saturated(intervals: Sequence[Interval], options: GuardOptions) -> str | Non
     )
 
 
-def spread(features: Tensor) -> float:
-    """Root mean square distance of two different rows of [N, D], N >= 2: sqrt(2 tr Σ), without making the pairs.
-
-    Raises:
-        ValueError: fewer than two rows.
-    """
-    if features.ndim != 2 or len(features) < 2:
-        raise ValueError(f"features must be [N, D] with N >= 2, but are {tuple(features.shape)}")
-    centred = features.double() - features.double().mean(dim=0)
-    return float((2 * centred.square().sum() / (len(features) - 1)).sqrt())
-
-
-def collapsed(features: Tensor, real_spread: float, options: GuardOptions) -> str | None:
+def collapsed(diversity: float, options: GuardOptions) -> str | None:
     """Why G has collapsed, or None: its samples are nearly the same picture.
 
     Args:
-        features: of generated images, [N, D], N >= 2.
-        real_spread: `spread` of the same features of real images; where all of those are the same, 0, nothing can collapse.
+        diversity: the metric of that name, the distance between samples relative to that between real images.
     """
-    if options.collapsed_share is None:
-        return None
-    distance = spread(features)
-    if not distance < options.collapsed_share * real_spread:
+    if options.collapsed_share is None or not diversity < options.collapsed_share:
         return None
     return (
-        f"the generator has collapsed: its samples are {distance / real_spread:.2%} as far apart as real images, "
+        f"the generator has collapsed: its samples are {diversity:.2%} as far apart as real images, "
         f"less than {options.collapsed_share:.2%}"
     )

@@ -63,6 +63,19 @@ def test_p_is_adjusted_every_few_steps_by_their_mean() -> None:
     assert float(augment.p) == pytest.approx(0.04)
 
 
+def test_a_step_in_parts_moves_p_as_the_whole_does_and_only_at_its_end() -> None:
+    whole = adaptive(every=2)
+    parts = AdaptiveAugment(whole.options, parts=2)
+    for first, second in ((1.0, 0.8), (0.9, 1.0), (0.2, 0.4), (0.5, 0.5), (1.0, 1.0), (1.0, 1.0)):
+        before = float(parts.p)
+        parts.update(logits(first), 50, ALONE)
+        assert float(parts.p) == before
+        parts.update(logits(second), 50, ALONE)
+        whole.update([torch.cat([*logits(first), *logits(second)])], 100, ALONE)
+        assert float(parts.p) == float(whole.p)
+    assert float(whole.p) == pytest.approx(0.2)
+
+
 class Half(Collective):
     """One of two workers that hold the same."""
 

@@ -31,40 +31,45 @@ class AdaptiveAugment(nn.Module):
     """Holds p, a scalar in [0, 1] that starts at 0, and the running sum of r_t; both are in its state_dict.
 
     Unlike the paper's code p stops at 1: a larger one would change nothing but how long it takes to come down.
+
+    Args:
+        options: target and speed.
+        parts: calls of `update` to a step, where a step's batch goes through D in parts; p stays as it is within a step.
     """
 
     p: Tensor
     r_sum: Tensor
-    steps: Tensor
+    count: Tensor
 
-    def __init__(self, options: AdaptiveOptions) -> None:
+    def __init__(self, options: AdaptiveOptions, parts: int = 1) -> None:
         super().__init__()
         self.options = options
+        self.updates = options.every * parts
         self.register_buffer("p", torch.zeros(()))
         self.register_buffer("r_sum", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def update(self, real_logits: Sequence[Tensor], batch_size: int, collective: Collective) -> Tensor:
-        """Takes note of a step of D and, every ``every`` steps, adjusts p. Without waiting for the device.
+    def update(self, real_logits: Sequence[Tensor], images: int, collective: Collective) -> Tensor:
+        """Takes note of D's logits and, after ``every`` steps, adjusts p. Without waiting for the device.
 
         Args:
             real_logits: this worker's logits of augmented real images, one map for each head; 0 must divide real from fake.
-            batch_size: images of the step over all workers.
+            images: how many there are over all workers.
             collective: the workers, with equal shares.
 
         Returns:
-            this step's r_t in [-1, 1], of the global batch, every head with the same weight.
+            r_t of these images in [-1, 1], every head with the same weight.
         """
         options = self.options
         # Whole numbers, which add up to the same on any number of workers: near the target a rounding would turn p around.
         signs = collective.sum(torch.stack([x.sign().sum(dtype=torch.float64) for x in real_logits]))
         r = (signs / signs.new_tensor([x.numel() * collective.world_size for x in real_logits])).mean()
         self.r_sum += r
-        self.steps += 1
-        due = self.steps >= options.every
-        change = torch.sign(self.r_sum / self.steps - options.target) * (batch_size * options.every / (options.ramp_kimg * 1000))
+        self.count += 1
+        due = self.count >= self.updates
+        change = torch.sign(self.r_sum / self.count - options.target) * (images * self.updates / (options.ramp_kimg * 1000))
         self.p.copy_(torch.where(due, (self.p + change).clamp(0, 1), self.p))
         self.r_sum.masked_fill_(due, 0)
-        self.steps.masked_fill_(due, 0)
+        self.count.masked_fill_(due, 0)
         return r
