@@ -32,6 +32,15 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {kind} {name!r}{hint} Valid: {', '.join(choices)}"
 
 
+def nearest_names(name: str, known: Iterable[str]) -> str:
+    """Up to five of the names most like ``name``, for collections too large to list.
+
+    >>> nearest_names("resnet27", ["resnet26", "resnet50", "vgg16"])
+    'resnet26, resnet50'
+    """
+    return ", ".join(difflib.get_close_matches(name, sorted(known), n=5, cutoff=0.5)) or "none is like it"
+
+
 class Registry(Mapping[str, T], Generic[T]):
     """A read-only mapping of names to components of one kind.
 
