@@ -1,76 +1,217 @@
-"""What every entry of GENERATORS promises, by its being registered."""
+"""What every entry of GENERATORS promises, by its being registered; those built on a trunk, on trunks of several kinds."""
 
 from __future__ import annotations
 
+import copy
+import functools
+from itertools import starmap
 from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from tests.contracts.closeness import assert_same_up_to_summation
+from trainables.backbones import BACKBONES, Backbone, load_backbone
 from trainables.generators import GENERATORS, Frame
 
+# Of strides 1, 4 (basic blocks), 4 (bottlenecks), 2 (depthwise), 2 without padding.
+TRUNKS = ("vgg16", "resnet18", "resnet50", "efficientnet_lite0", "squeezenet1_1")
+
+
+class TrunkWantedError(Exception):
+    pass
+
+
+def needs_trunk(name: str) -> bool:
+    def refuse(channels: int) -> Backbone:
+        raise TrunkWantedError
+
+    try:
+        GENERATORS[name](GENERATORS[name].Options(), frame_for(name), refuse)
+    except TrunkWantedError:
+        return True
+    return False
+
+
+@functools.cache
+def takes_noise(name: str) -> bool:
+    options = GENERATORS[name].Options()
+    return any(GENERATORS[name].unfit(options, Frame(32), BACKBONES[trunk]) is None for trunk in TRUNKS)
+
+
+def frame_for(name: str, resolution: int = 32, in_channels: int = 3, out_channels: int = 3) -> Frame:
+    return Frame(resolution, 0 if takes_noise(name) else in_channels, out_channels)
+
+
+def fits(name: str, trunk: str, frame: Frame) -> bool:
+    return GENERATORS[name].unfit(GENERATORS[name].Options(), frame, BACKBONES[trunk]) is None
+
+
+CASES = [
+    (name, trunk)
+    for name in GENERATORS
+    for trunk in (TRUNKS if needs_trunk(name) else TRUNKS[:1])
+    if fits(name, trunk, frame_for(name))
+]
 every_generator = pytest.mark.parametrize("name", GENERATORS)
+every_case = pytest.mark.parametrize(("name", "trunk"), CASES, ids=list(starmap("{}-{}".format, CASES)))
+every_noise_case = pytest.mark.parametrize(("name", "trunk"), [case for case in CASES if takes_noise(case[0])])
+every_image_case = pytest.mark.parametrize(("name", "trunk"), [case for case in CASES if not takes_noise(case[0])])
 
 
-def build(name: str, resolution: int = 32, seed: int = 0, **options: Any) -> Any:
+@functools.cache
+def backbone(trunk: str) -> Backbone:
+    """Real weights where an installed package brings them, random ones elsewhere."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return load_backbone(BACKBONES[trunk], "pretrained" if BACKBONES[trunk].package else "random")
+
+
+def build(name: str, trunk: str, frame: Frame | None = None, seed: int = 0, **options: Any) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return GENERATORS[name](GENERATORS[name].Options(**options), Frame(resolution), pytest.fail)
+        return GENERATORS[name](
+            GENERATORS[name].Options(**options),
+            frame or frame_for(name),
+            lambda channels: copy.deepcopy(backbone(trunk)).widen(channels),
+        )
 
 
-def latents(count: int, z_dim: int) -> torch.Tensor:
+def latents(count: int, z_dim: int) -> Tensor:
     return torch.randn(count, z_dim, generator=torch.Generator().manual_seed(1))
 
 
-@every_generator
-@pytest.mark.parametrize("resolution", [8, 16, 32, 64])
-def test_images_have_the_resolution_and_lie_between_minus_one_and_one(name: str, resolution: int) -> None:
-    generator = build(name, resolution)
-    pictures = generator(latents(3, generator.z_dim) * 10)
-    assert pictures.shape == (3, 3, resolution, resolution)
+def images(count: int, channels: int = 3, height: int = 32, width: int = 32) -> Tensor:
+    return torch.rand(count, channels, height, width, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def inputs(generator: Any, count: int) -> Tensor:
+    return latents(count, generator.z_dim) if generator.z_dim else images(count)
+
+
+def loss(generator: Any, x: Tensor) -> Tensor:
+    pictures = generator(x)
+    return (pictures * torch.randn(pictures.shape, generator=torch.Generator().manual_seed(2))).mean()
+
+
+def after_a_step(generator: Any) -> Any:
+    """``generator`` after one step of descent: some start with an output of zero, at which the rest has no gradient."""
+    loss(generator, inputs(generator, 2)).backward()
+    with torch.no_grad():
+        for parameter in generator.parameters():
+            if parameter.grad is not None:
+                parameter -= 1e-3 * parameter.grad.sign()
+    generator.zero_grad()
+    return generator
+
+
+@every_noise_case
+@pytest.mark.parametrize(("resolution", "out_channels"), [(8, 3), (16, 3), (32, 1), (32, 3), (32, 4), (64, 3)])
+def test_pictures_from_noise(name: str, trunk: str, resolution: int, out_channels: int) -> None:
+    frame = frame_for(name, resolution, out_channels=out_channels)
+    if not fits(name, trunk, frame):
+        with pytest.raises(ValueError, match=f"must be .* but got {resolution}"):
+            build(name, trunk, frame)
+        return
+    generator = build(name, trunk, frame)
+    with torch.no_grad():
+        pictures = generator(latents(3, generator.z_dim) * 10)
+    assert pictures.shape == (3, out_channels, resolution, resolution)
     assert pictures.dtype == torch.float32
     assert pictures.abs().max() <= 1
+    assert pictures[:, 0].std() > 1e-3
     assert not torch.allclose(pictures[0], pictures[1]), "the latent must matter"
 
 
-@every_generator
-def test_gradients_reach_the_latents_and_every_parameter(name: str) -> None:
-    generator = build(name)
-    z = latents(2, generator.z_dim).requires_grad_()
-    weights = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
-    (generator(z) * weights).sum().backward()
-    for what, tensor in [("z", z), *generator.named_parameters()]:
-        assert tensor.grad is not None, what
-        assert tensor.grad.isfinite().all(), what
-        assert tensor.grad.abs().sum() > 0, what
+@every_image_case
+@pytest.mark.parametrize(("in_channels", "out_channels"), [(1, 2), (3, 3), (4, 3)])
+def test_pictures_of_any_size_from_pictures(name: str, trunk: str, in_channels: int, out_channels: int) -> None:
+    generator = build(name, trunk, frame_for(name, 32, in_channels, out_channels))
+    assert generator.z_dim == 0
+    for height, width in ((32, 32), (33, 47), (5, 70), (1, 1)):
+        x = images(2, in_channels, height, width)
+        with torch.no_grad():
+            first = generator(x)
+            assert first.shape == (2, out_channels, height, width)
+            assert first.dtype == torch.float32
+            assert torch.equal(first, torch.zeros_like(first)), "a residual starts at the identity"
+    generator = after_a_step(build(name, trunk))
+    with torch.no_grad():
+        pictures = generator(images(2, 3, 33, 47))
+    assert pictures.isfinite().all()
+    assert not torch.allclose(pictures[0], pictures[1]), "the input must matter"
 
 
-@every_generator
+@every_case
+def test_gradients_reach_the_input_and_every_trained_parameter(name: str, trunk: str) -> None:
+    generator = after_a_step(build(name, trunk))
+    x = inputs(generator, 2).requires_grad_()
+    loss(generator, x).backward()
+    for what, tensor in [("input", x), *generator.named_parameters()]:
+        if tensor.requires_grad:
+            assert tensor.grad is not None, what
+            assert tensor.grad.isfinite().all(), what
+            assert tensor.grad.abs().sum() > 0, what
+        else:
+            assert tensor.grad is None, what
+
+
+@every_case
+def test_frozen_parameters_stay_as_they_are(name: str, trunk: str) -> None:
+    if "frozen_depth" not in GENERATORS[name].Options.model_fields:
+        assert all(p.requires_grad for p in build(name, trunk).parameters())
+        return
+    counts = []
+    for depth in (0, 1, 2):
+        generator = build(name, trunk, frozen_depth=depth)
+        before = {key: value.clone() for key, value in generator.state_dict().items()}
+        after_a_step(generator.train())
+        after_a_step(generator)
+        frozen = {key for key, p in generator.named_parameters() if not p.requires_grad}
+        counts.append(len(frozen))
+        for key, value in generator.state_dict().items():
+            trained = key in dict(generator.named_parameters()) and key not in frozen
+            assert torch.equal(value, before[key]) != trained, key
+    assert counts[0] == 0
+    assert counts[0] < counts[1] < counts[2]
+
+
+@every_case
 @pytest.mark.parametrize("training", [True, False])
-def test_a_picture_does_not_depend_on_who_shares_the_batch(name: str, training: bool) -> None:
-    generator = build(name).train(training)
-    z = latents(5, generator.z_dim)
+def test_a_picture_does_not_depend_on_who_shares_the_batch(name: str, trunk: str, training: bool) -> None:
+    generator = after_a_step(build(name, trunk)).train(training)
+    x = inputs(generator, 5)
     before = {key: value.clone() for key, value in generator.state_dict().items()}
     with torch.no_grad():
-        assert_same_up_to_summation(generator(z[1:2]), generator(z)[1:2])
+        assert_same_up_to_summation(generator(x[1:2]), generator(x)[1:2])
     assert all(torch.equal(value, before[key]) for key, value in generator.state_dict().items()), "a forward changes nothing"
 
 
-@every_generator
-def test_the_seed_decides_the_parameters(name: str) -> None:
-    first, again, other = (build(name, seed=seed).state_dict() for seed in (3, 3, 4))
+@every_case
+def test_the_seed_decides_the_parameters(name: str, trunk: str) -> None:
+    first, again, other = (build(name, trunk, seed=seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-@every_generator
-def test_a_state_dict_is_all_there_is(name: str) -> None:
-    first, other = build(name, seed=1), build(name, seed=2)
+@every_case
+def test_a_state_dict_is_all_there_is(name: str, trunk: str) -> None:
+    """Among others for an export, which is loaded into a generator built on a trunk of other weights."""
+
+    def other_trunk(channels: int) -> Backbone:
+        network = copy.deepcopy(backbone(trunk)).widen(channels)
+        for tensor in network.state_dict().values():
+            tensor.fill_(0.5)
+        return network
+
+    first = after_a_step(build(name, trunk, seed=1))
+    other = GENERATORS[name](GENERATORS[name].Options(), frame_for(name), other_trunk)
     other.load_state_dict(first.state_dict())
-    z = latents(2, first.z_dim)
-    assert torch.equal(first(z), other(z))
+    x = inputs(first, 2)
+    with torch.no_grad():
+        assert torch.equal(first(x), other(x))
 
 
 @every_generator
@@ -80,18 +221,36 @@ def test_options_name_their_component_and_refuse_unknown_keys(name: str) -> None
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         options(z_dimm=3)
     with pytest.raises(ValidationError, match="frozen"):
-        options().z_dim = 3
+        options().name = name
 
 
 @every_generator
-def test_a_resolution_that_does_not_fit_is_refused_with_the_same_words(name: str) -> None:
-    generator, options = GENERATORS[name], GENERATORS[name].Options()
-    for resolution in (8, 32, 33, 48, 128):
-        problem = generator.unfit(options, Frame(resolution), None)
-        if problem is None:
-            continue
-        assert str(resolution) in problem
-        with pytest.raises(ValueError, match="resolution") as caught:
-            build(name, resolution)
-        assert problem in str(caught.value)
-    assert generator.unfit(options, Frame(32), None) is None
+def test_what_does_not_fit_is_refused_with_the_same_words(name: str) -> None:
+    generator, noise = GENERATORS[name], takes_noise(name)
+    options = generator.Options()
+    refused = 0
+    for trunk in TRUNKS:
+        for frame in (Frame(32, 3 if noise else 0), *(frame_for(name, side) for side in (2, 3, 8, 32, 33, 48))):
+            problem = generator.unfit(options, frame, BACKBONES[trunk])
+            if problem is None:
+                continue
+            refused += 1
+            assert name in problem
+            with pytest.raises(ValueError, match=r"but got|but the task gives") as caught:
+                build(name, trunk, frame)
+            assert problem == str(caught.value)
+    assert refused >= 2 * len(TRUNKS)
+    assert any(fits(name, trunk, frame_for(name)) for trunk in TRUNKS)
+
+
+@every_case
+def test_a_depth_beyond_the_trunk_is_refused(name: str, trunk: str) -> None:
+    for key in {"frozen_depth", "depth"} & GENERATORS[name].Options.model_fields.keys():
+        options = GENERATORS[name].Options(**{key: 99})
+        problem = GENERATORS[name].unfit(options, frame_for(name), BACKBONES[trunk])
+        assert problem is not None
+        assert key in problem
+        assert "99" in problem
+        with pytest.raises(ValueError, match="99") as caught:
+            build(name, trunk, **{key: 99})
+        assert str(caught.value) == problem

@@ -5,9 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from trainables.generators.compact import CompactGenerator
+from trainables.generators.encoder_decoder import EncoderDecoderGenerator
 from trainables.generators.frame import Frame, Trunk
+from trainables.generators.inverted_trunk import InvertedTrunkGenerator
+from trainables.generators.unet import UnetGenerator
 from trainables.registry import Registry
 
 __all__ = ["GENERATORS", "Frame", "Trunk"]
 
-GENERATORS: Registry[Any] = Registry("generator", {"compact": CompactGenerator})
+GENERATORS: Registry[Any] = Registry(
+    "generator",
+    {
+        "compact": CompactGenerator,
+        "inverted_trunk": InvertedTrunkGenerator,
+        "encoder_decoder": EncoderDecoderGenerator,
+        "unet": UnetGenerator,
+    },
+)

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.generators.frame import Frame, Trunk, noise_problem, power_of_two_problem
+from trainables.generators.layers import pixel_norm
 from trainables.registry import Options
 
 
@@ -55,12 +56,12 @@ class CompactGenerator(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         assert z.ndim == 2
         assert z.shape[1] == self.z_dim
-        z = _pixel_norm(z)
+        z = pixel_norm(z)
         style = self.style(z)
         x = self.stem(z).view(len(z), -1, 4, 4)
         for block in self.blocks:
             x = block(x, style)
-        return torch.tanh(self.to_image(F.leaky_relu(_pixel_norm(x), 0.2)))
+        return torch.tanh(self.to_image(F.leaky_relu(pixel_norm(x), 0.2)))
 
 
 class _UpBlock(nn.Module):
@@ -78,12 +79,8 @@ class _UpBlock(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         gain1, bias1, gain2, bias2 = self.modulation(style)[:, :, None, None].split(self.widths, dim=1)
-        y = F.leaky_relu(_pixel_norm(x) * (1 + gain1) + bias1, 0.2)
+        y = F.leaky_relu(pixel_norm(x) * (1 + gain1) + bias1, 0.2)
         y = self.conv1(F.interpolate(y, scale_factor=2.0, mode="nearest"))
-        y = F.leaky_relu(_pixel_norm(y) * (1 + gain2) + bias2, 0.2)
+        y = F.leaky_relu(pixel_norm(y) * (1 + gain2) + bias2, 0.2)
         # A 1x1 convolution commutes with nearest upsampling and is four times cheaper before it.
         return self.conv2(y) + F.interpolate(self.shortcut(x), scale_factor=2.0, mode="nearest")
-
-
-def _pixel_norm(x: Tensor) -> Tensor:
-    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
