@@ -25,7 +25,7 @@ lint: $(VENV)/.test  ## style and types
 
 bench: $(VENV)/.test  ## benchmarks; each prints ratios measured side by side
 	$(PIP) -e '.[bench]'
-	for script in tests/benchmarks/metrics_distance.py tests/benchmarks/metrics_memory.py tests/benchmarks/metrics_throughput.py tests/benchmarks/warm_groups.py; do $(BIN)/python $$script || exit 1; done
+	for script in tests/benchmarks/data_cache.py tests/benchmarks/metrics_distance.py tests/benchmarks/metrics_memory.py tests/benchmarks/metrics_throughput.py tests/benchmarks/warm_groups.py; do $(BIN)/python $$script || exit 1; done
 
 source: $(VENV)/.demo  ## train the demo's source checkpoint anew (about an hour on two cores)
 	$(BIN)/python examples/twemoji/images.py $(IMAGES)

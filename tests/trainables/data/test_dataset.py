@@ -188,6 +188,25 @@ def test_every_bad_picture_is_named_at_once(folder: Path, cache: Path) -> None:
     assert (str(copy), copy.bad_files) == (str(caught.value), caught.value.bad_files)
 
 
+def test_names_of_pictures_that_are_no_files(folder: Path, cache: Path) -> None:
+    (folder / "x.png").mkdir()
+    shutil.copy(folder / "1f600.png", folder / "x.png")
+    os.mkfifo(folder / "pipe.png")  # reading it would wait forever
+    with pytest.raises(DataError, match="1 of 14 pictures cannot be used") as caught:
+        load_dataset(options(folder), cache)
+    assert caught.value.bad_files == (("pipe.png", "cannot be read: not a regular file"),)
+    assert "x.png/1f600.png" in load_dataset(options(folder, on_bad_image="skip"), cache).names
+
+
+def test_progress(folder: Path, cache: Path) -> None:
+    (folder / "broken.png").touch()
+    told: list[tuple[int, int | None]] = []
+    packing.load_packed(options(folder, on_bad_image="skip", include="1f60?.png|b*"), cache, lambda *step: told.append(step))
+    assert told == [(done, 13) for done in range(1, 14)]
+    packing.load_packed(options(folder, on_bad_image="skip", include="1f60?.png|b*"), cache, lambda *step: told.append(step))
+    assert len(told) == 13, "nothing is decoded the second time"
+
+
 def test_skip_goes_on_and_reports(folder: Path, cache: Path, builds: list[str]) -> None:
     damage(folder)
     dataset = load_dataset(options(folder, on_bad_image="skip"), cache)

@@ -54,6 +54,10 @@ COLOUR = {
     "jpeg-large": lambda: encoded(quadrants(1600, 1600), "JPEG", quality=95),
     "tiff-cmyk": lambda: encoded(quadrants().convert("CMYK"), "TIFF"),
     "tiff-ycbcr": lambda: encoded(quadrants().convert("YCbCr"), "TIFF"),
+    "tiff-pages": lambda: encoded(quadrants(), "TIFF", save_all=True, append_images=[Image.new("RGB", (64, 64))]),
+    "tiff-compressed": lambda: encoded(quadrants(), "TIFF", compression="tiff_lzw"),
+    "ico": lambda: encoded(quadrants(), "ICO", sizes=[(16, 16), (64, 64)]),
+    "ico-bitmap": lambda: encoded(quadrants(), "ICO", sizes=[(16, 16), (64, 64)], bitmap_format="bmp"),
     "webp": lambda: encoded(quadrants(), "WEBP", quality=95),
     "avif": lambda: encoded(quadrants(), "AVIF", quality=95),
     "jpeg2000": lambda: encoded(quadrants(), "JPEG2000"),
@@ -194,6 +198,16 @@ def test_decompression_bomb_is_refused_with_its_size() -> None:
         decode(png_chunks(20000, 20000, 8, 2, b"\0"), R, "white")
 
 
+@pytest.mark.parametrize("inside", ["png", "bitmap"])
+def test_decompression_bomb_in_an_icon(inside: str) -> None:
+    # Its header says 16 x 16; Pillow decodes what is inside as soon as it opens the file.
+    bitmap = struct.pack("<IIIHHIIIIII", 40, 20000, 40000, 1, 8, 1, 0, 0, 0, 0, 0)
+    content = png_chunks(20000, 20000, 8, 2, b"\0") if inside == "png" else bitmap
+    icon = struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(content), 22) + content
+    with our_limits(), pytest.raises(ValueError, match=r"20000 x [24]0000 = [48]00 Mpx; at most 100 Mpx"):
+        decode(icon, R, "white")
+
+
 def test_pillow_limit_is_restored() -> None:
     before = Image.MAX_IMAGE_PIXELS
     with our_limits():
@@ -232,7 +246,24 @@ def test_unusable_files_have_a_reason(data: bytes, reason: str) -> None:
     assert str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "webp", "gif", "tga", "bmp", "tiff-cmyk", "jpeg2000", "ppm", "palette"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "jpeg",
+        "webp",
+        "gif",
+        "tga",
+        "bmp",
+        "tiff-cmyk",
+        "tiff-compressed",
+        "ico",
+        "ico-bitmap",
+        "avif",
+        "jpeg2000",
+        "ppm",
+        "palette",
+    ],
+)
 def test_damaged_bytes_never_escape_as_another_error(kind: str) -> None:
     good = COLOUR[kind]()
     rng = random.Random(kind)
