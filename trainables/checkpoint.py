@@ -1,8 +1,8 @@
 """The files of one trial: full-state checkpoints and preview grids. Written by rank 0 at every evaluation.
 
-``checkpoint_<step>.pt`` holds ``{"trainer": GanTrainer.state_dict(), "report": the report of that evaluation, "format": 1}``.
+``checkpoint_<step>.pt`` holds ``{"trainer": GanTrainer.state_dict(), "report": of that evaluation, "format": FORMAT}``.
 The newest is kept to resume from; older ones are deleted only after a newer one is complete. ``best.pt`` holds the averaged
-generator with the lowest FID so far: ``{"ema": state dict, "report": ..., "format": 1}``.
+generator with the best score so far: ``{"ema": state dict, "report": ..., "format": FORMAT}``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import re
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -18,7 +19,7 @@ from torch.nn.functional import pad
 
 from trainables.storage import Storage
 
-FORMAT = 1
+FORMAT = 2
 _NAME = re.compile(r"checkpoint_(\d+)\.pt")
 _BEST = "best.pt"
 
@@ -39,13 +40,13 @@ class TrialFiles:
         return self._checked(self.storage.load(f"checkpoint_{step:08d}.pt"))
 
     def load_best(self) -> dict[str, Any]:
-        """The averaged generator with the lowest FID so far. FileNotFoundError when the trial was never evaluated."""
+        """The averaged generator with the best score so far. FileNotFoundError when the trial was never evaluated."""
         return self._checked(self.storage.load(_BEST))
 
     def save(self, trainer_state: dict[str, Any], report: dict[str, Any], preview: Tensor, *, is_best: bool) -> None:
-        """Writes preview and checkpoint, then deletes what they replace. ``preview``: [N, C, H, W] in [-1, 1]."""
+        """Writes preview and checkpoint, then deletes what they replace. ``preview``: a `grid`, uint8 [3, H, W]."""
         step = report["step"]
-        self.storage.write_bytes(preview_name(step), png(grid(preview)))
+        self.storage.write_bytes(preview_name(step), png(preview))
         if is_best:
             self.storage.save(_BEST, {"ema": trainer_state["ema"], "report": report, "format": FORMAT})
         self.storage.save(f"checkpoint_{step:08d}.pt", {"trainer": trainer_state, "report": report, "format": FORMAT})
@@ -79,6 +80,11 @@ def grid(images: Tensor, columns: int | None = None, scale: int = 1) -> Tensor:
     rows = [torch.cat(list(row), dim=-1) for row in framed.split(columns)]
     rows[-1] = pad(rows[-1], (0, rows[0].shape[-1] - rows[-1].shape[-1]), value=1)
     return ((pad(torch.cat(rows, dim=-2), (0, _GAP, 0, _GAP), value=1) + 1) * 127.5).round().byte()
+
+
+def from_png(data: bytes) -> Tensor:
+    """The picture of a PNG file, uint8 [3, H, W]."""
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(data)).convert("RGB"))).permute(2, 0, 1)
 
 
 def png(picture: Tensor) -> bytes:

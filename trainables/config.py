@@ -3,47 +3,71 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from trainables.augment import POLICIES
+from trainables.augment import POLICIES, AdaptiveOptions
 from trainables.backbones import BACKBONES
 from trainables.discriminators import DISCRIMINATORS
-from trainables.generators import GENERATORS, Frame
-from trainables.losses import ADVERSARIAL, FeatureLossOptions
+from trainables.generators import GENERATORS
+from trainables.guards import GuardOptions
+from trainables.losses import ADVERSARIAL, RECONSTRUCTION, REGULARISERS, FeatureLossOptions
 from trainables.optim import EmaOptions, OptimizerOptions
 from trainables.registry import Options, names_of, options_union, unknown_name
+from trainables.speed import SpeedOptions
+from trainables.tasks import TASKS
 
 if TYPE_CHECKING:  # the members of these types are the registries' entries, which only run time knows
     AdversarialName: TypeAlias = str
-    BackboneName: TypeAlias = str
     PolicyName: TypeAlias = str
+    ReconstructionName: TypeAlias = str
+    TaskOptions: TypeAlias = Any
     GeneratorOptions: TypeAlias = Any
     DiscriminatorOptions: TypeAlias = Any
+    RegulariserOptions: TypeAlias = Any
 else:
-    AdversarialName, BackboneName, PolicyName = names_of(ADVERSARIAL), names_of(BACKBONES), names_of(POLICIES)
-    GeneratorOptions, DiscriminatorOptions = options_union(GENERATORS), options_union(DISCRIMINATORS)
+    AdversarialName, PolicyName, ReconstructionName = names_of(ADVERSARIAL), names_of(POLICIES), names_of(RECONSTRUCTION)
+    TaskOptions, GeneratorOptions = options_union(TASKS), options_union(GENERATORS)
+    DiscriminatorOptions, RegulariserOptions = options_union(DISCRIMINATORS), options_union(REGULARISERS)
 
 
 class EvaluationOptions(Options):
     """When and by what a trial is judged."""
 
     metric: str
-    """Full name of the metric that drives the search, e.g. ``fid[efficientnet_lite2,64px,n=500]``; lower is better."""
+    """Full name of the metric that drives the search, e.g. ``fid[efficientnet_lite2,64px,n=500]`` or ``psnr[n=64]``."""
     also: tuple[str, ...] = ()
     """Further metrics to report."""
     every_kimg: float = Field(0.5, gt=0, allow_inf_nan=False)
     """Thousand images between evaluations, each of which writes a checkpoint."""
     preview: int = Field(64, ge=1)
-    """Pictures in the fixed-noise grid of each evaluation."""
+    """Pictures in the fixed-noise grid of each evaluation; of a task that restores pictures, rows of input, output and target."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All metrics, the driving one first."""
+        return (self.metric, *self.also)
+
+
+class ReconstructionOptions(Options):
+    """The distance of a restored picture to its target."""
+
+    name: ReconstructionName = "l1"
+    """An entry of `trainables.losses.RECONSTRUCTION`."""
+    weight: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Its weight in G's loss; 0 turns it off."""
 
 
 class TrialConfig(Options):
-    """One GAN fine-tuning run. ``kimg`` (thousand real images shown to D) is its only clock."""
+    """One GAN fine-tuning run. ``kimg`` (thousand real images shown to D) is its only clock.
 
-    task: Literal["generation"] = "generation"
-    """What G does: "generation" makes images from noise."""
+    What is not given comes from the task's ``DEFAULTS`` first, and then from the fields' own.
+    """
+
+    task: TaskOptions = TASKS["generation"].Options()
+    """What G does, and its options; a name alone stands for its defaults."""
     resolution: int = Field(ge=8)
     """Side of the square images in pixels."""
     kimg: float = Field(gt=0, allow_inf_nan=False)
@@ -51,48 +75,96 @@ class TrialConfig(Options):
     batch_size: int = Field(32, ge=1)
     """Images per step over all workers together; more workers make a trial faster, never different."""
     seed: int = Field(0, ge=0)
-    """Seed of initialisation, noise, augmentation and order."""
-    backbone: BackboneName = "efficientnet_lite0"
-    """The pretrained network: D's trunk and the feature extractor of the feature distance."""
+    """Seed of initialisation, noise, degradation, augmentation and order."""
+    backbone: str = "efficientnet_lite0"
+    """The pretrained network: trunk of D, and of G where it has one, and extractor of the feature distance. An entry of
+    `trainables.backbones.BACKBONES`, ``timm/NAME`` or ``torchvision/NAME``."""
     weights: str = "pretrained"
     """"pretrained", "random", or the path of a state dict."""
     source: str | None = None
-    """A ``.safetensors`` source checkpoint that G and D start from; None starts G and D's heads from scratch."""
+    """What G and D start from: a source checkpoint (``.safetensors``), an export's folder, or a trial's checkpoint (``.pt``);
+    None starts them as their components say."""
     generator: GeneratorOptions = GENERATORS["compact"].Options()
     discriminator: DiscriminatorOptions = DISCRIMINATORS["trunk"].Options()
     adversarial: AdversarialName = "non_saturating"
+    regularisers: tuple[RegulariserOptions, ...] = ()
+    """What is added to D's loss."""
     feature_loss: FeatureLossOptions = FeatureLossOptions()
+    reconstruction: ReconstructionOptions = ReconstructionOptions()
+    pretrain_kimg: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Thousand images at the beginning on which G trains alone, on feature distance and reconstruction (NoGAN)."""
     augment: tuple[PolicyName, ...] = ("color", "translation", "cutout")
     """DiffAugment policies, in order."""
+    adaptive: AdaptiveOptions | None = None
+    """Applies the policies with a probability that follows D's overfitting (ADA); None applies them always."""
     optimizer: OptimizerOptions = OptimizerOptions()
     ema: EmaOptions = EmaOptions()
+    speed: SpeedOptions = SpeedOptions()
+    guards: GuardOptions = GuardOptions()
     evaluation: EvaluationOptions
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_defaults(cls, data: Any) -> Any:
+        return with_defaults(data) if isinstance(data, Mapping) else data
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _named(cls, task: Any) -> Any:
+        return {"name": task} if isinstance(task, str) else task
+
+    @field_validator("backbone")
+    @classmethod
+    def _known_backbone(cls, name: str) -> str:
+        return BACKBONES[name].name
+
     @model_validator(mode="after")
-    def _fits_backbone(self) -> TrialConfig:
-        problems = self.backbone_problems() + self.resolution_problems()
+    def _fits_together(self) -> TrialConfig:
+        problems = self.problems()
         if problems:
             raise ValueError("; ".join(f"{key}: {message}" for key, message in problems))
         return self
 
-    def backbone_problems(self) -> list[tuple[str, str]]:
-        """What the chosen backbone cannot do, as (dotted key, message)."""
-        info = BACKBONES[self.backbone]
+    def problems(self) -> list[tuple[str, str]]:
+        """What cannot be together, as (dotted key, message)."""
+        # Not at the top: what builds networks needs this module's types.
+        from trainables.networks import build_task, frame_of
+
+        info, task = BACKBONES[self.backbone], build_task(self.task, self.resolution)
         problems = [
-            ("feature_loss.layers", unknown_name(f"layer of {info.name}", name, info.layer_names))
-            for name in self.feature_loss.layers
+            (f"feature_loss.{key}", unknown_name(f"layer of {info.name}", name, info.layer_names))
+            for key in ("layers", "style_layers")
+            for name in getattr(self.feature_loss, key)
             if name not in info.layer_names
         ]
-        for key in ("frozen_depth", "scales"):
-            value = getattr(self.discriminator, key, 0)
-            if value > info.depth:
-                problems.append((f"discriminator.{key}", f"must be <= {info.depth}, the stages of {info.name}, but got {value}"))
+        unfit = GENERATORS[self.generator.name].unfit(self.generator, frame_of(task), info)
+        if unfit:
+            problems.append(("resolution" if unfit.startswith("the resolution") else "generator", unfit))
+        found = DISCRIMINATORS[self.discriminator.name].unfit(self.discriminator, info, self.resolution, task.condition_channels)
+        problems += [(f"discriminator.{key}", message) for key, message in found]
+        return problems + self._task_problems(task.in_channels > 0)
+
+    def _task_problems(self, takes_pictures: bool) -> list[tuple[str, str]]:
+        name, problems = self.task.name, []
+        if not takes_pictures:
+            for key, wrong in (
+                ("feature_loss.form", self.feature_loss.form == "paired"),
+                ("reconstruction.weight", self.reconstruction.weight > 0),
+                ("pretrain_kimg", self.pretrain_kimg > 0),
+            ):
+                if wrong:
+                    problems.append((key, f"is for tasks in which G takes a picture, but the task is {name!r}"))
+        if self.feature_loss.style_layers and name != "style_transfer":
+            problems.append(("feature_loss.style_layers", f"are for the task 'style_transfer', but the task is {name!r}"))
+        if self.pretrain_kimg > 0 and not (self.reconstruction.weight > 0 or self.uses_features):
+            problems.append(("pretrain_kimg", "needs a feature loss or a reconstruction loss for G to train on alone"))
         return problems
 
-    def resolution_problems(self) -> list[tuple[str, str]]:
-        """What the chosen generator cannot do at this resolution, as (dotted key, message)."""
-        problem = GENERATORS[self.generator.name].unfit(self.generator, Frame(self.resolution), BACKBONES[self.backbone])
-        return [("resolution", problem)] if problem else []
+    @property
+    def uses_features(self) -> bool:
+        """Whether G's loss looks at the backbone's features."""
+        loss = self.feature_loss
+        return bool(loss.layers and loss.weight > 0) or bool(loss.style_layers and loss.style_weight > 0)
 
     @property
     def total_steps(self) -> int:
@@ -108,3 +180,28 @@ class TrialConfig(Options):
     def _steps(self, kimg: float) -> int:
         """The steps that show at least ``kimg``. Rounded first: 0.3 is 3 * 0.1 less a little, which must not cost a step."""
         return math.ceil(round(kimg * 1000 / self.batch_size, 6))
+
+
+def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's configuration as data, with the task's ``DEFAULTS`` beneath what is given.
+
+    >>> with_defaults({"task": "denoising", "augment": ["flip"]})["reconstruction"]
+    {'name': 'l1', 'weight': 100}
+    """
+    task = data.get("task", "generation")
+    named = {"name": task} if isinstance(task, str) else task
+    name = named.get("name") if isinstance(named, Mapping) else getattr(named, "name", None)
+    defaults = dict(TASKS[name].DEFAULTS) if isinstance(name, str) and name in TASKS else {}
+    for key in ("generator", "discriminator"):  # options of one of several components, which may come without its name
+        defaults.setdefault(key, {"name": TrialConfig.model_fields[key].default.name})
+    return _beneath(defaults, dict(data) | {"task": named})
+
+
+def _beneath(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """``given``, and from ``defaults`` what it lacks; a component of another name brings defaults of its own."""
+    merged: dict[str, Any] = {**defaults, **given}
+    for key, default in defaults.items():
+        value = given.get(key)
+        if isinstance(default, Mapping) and isinstance(value, Mapping) and value.get("name") in (None, default.get("name")):
+            merged[key] = _beneath(default, value)
+    return merged

@@ -18,23 +18,26 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from trainables.backbones import BACKBONES, load_backbone
 from trainables.checkpoint import grid, png
-from trainables.generators import GENERATORS, Frame
+from trainables.generators import GENERATORS
+from trainables.networks import build_generator, build_task, device_of, make_pictures
 from trainables.randomness import indexed_noise
 from trainables.registry import options_union
+from trainables.tasks import TASKS, Task
 
-FORMAT = 1
+FORMAT = 2
 _WEIGHTS, _CONFIG, _SAMPLES = "generator.safetensors", "config.json", "samples.png"
 
 
-def save_export(folder: Path, state: dict[str, Tensor], config: dict[str, Any]) -> None:
+def save_export(folder: Path, state: dict[str, Tensor], config: dict[str, Any], samples: Tensor | None = None) -> None:
     """Writes an export so that it is there whole or not at all.
 
     Args:
         folder: made by this call; an earlier export there is replaced.
         state: the averaged generator's state dict.
-        config: at least ``generator`` (its options) and ``resolution``; the rest says where it comes from.
+        config: at least ``task`` and ``generator`` (their options), ``backbone`` and ``resolution``; the rest says where it
+            comes from.
+        samples: the picture of ``samples.png``, uint8 [3, H, W]; made here when None, for generators from noise.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -43,7 +46,9 @@ def save_export(folder: Path, state: dict[str, Tensor], config: dict[str, Any]) 
         save_file({name: value.contiguous() for name, value in state.items()}, part / _WEIGHTS)
         (part / _CONFIG).write_text(json.dumps({"format": FORMAT} | config, indent=1))
         generator, _ = load_export(part)
-        (part / _SAMPLES).write_bytes(png(grid(sample(generator, range(64)), scale=enlargement(config["resolution"]))))
+        if samples is None:
+            samples = grid(sample(generator, range(64)), scale=enlargement(config["resolution"]))
+        (part / _SAMPLES).write_bytes(png(samples))
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(part, folder)
@@ -88,19 +93,46 @@ def _read_config(file: Path) -> dict[str, Any]:
 def _build(file: Path, config: dict[str, Any]) -> nn.Module:
     try:
         options = TypeAdapter(options_union(GENERATORS)).validate_python(config["generator"])
-        resolution = TypeAdapter(int).validate_python(config["resolution"], strict=True)
-        return GENERATORS[options.name](
-            options, Frame(resolution), lambda _: load_backbone(BACKBONES[config["backbone"]], "random")
-        )
+        return build_generator(options, task_of(config), config["backbone"])
     except (KeyError, ValueError) as error:  # a key that is missing, or a value that the generator does not take
         raise ValueError(f"{file} is damaged: {error}") from error
 
 
+def task_of(config: dict[str, Any]) -> Task:
+    """The task of an export.
+
+    Raises:
+        ValueError, KeyError: its options or the resolution are missing or wrong.
+    """
+    resolution = TypeAdapter(int).validate_python(config["resolution"], strict=True)
+    return build_task(TypeAdapter(options_union(TASKS)).validate_python(config["task"]), resolution)
+
+
+@torch.no_grad()
+def apply(generator: nn.Module, task: Task, picture: Tensor) -> Tensor:
+    """What an image-to-image generator makes of a picture: float32 [3, H', W'] in [-1, 1], on the CPU.
+
+    Args:
+        picture: [channels of `Task.picture_mode`, H, W] in [-1, 1].
+
+    Raises:
+        ValueError: the picture is none that the task takes.
+    """
+    condition = task.inputs_from_picture(picture[None].to(device_of(generator)))
+    return make_pictures(task, generator, condition)[0].cpu()
+
+
 @torch.no_grad()
 def sample(generator: nn.Module, indices: range, seed: int = 0, batch_size: int = 64) -> Tensor:
-    """Pictures number ``indices`` of the endless sequence that ``seed`` names: float32 [N, C, H, W] in [-1, 1], on the CPU."""
-    device = next(generator.parameters()).device
+    """Pictures number ``indices`` of the endless sequence that ``seed`` names: float32 [N, C, H, W] in [-1, 1], on the CPU.
+
+    Raises:
+        ValueError: the generator takes pictures, not noise.
+    """
+    device = device_of(generator)
     z_dim: int = generator.z_dim  # type: ignore[assignment]
+    if z_dim == 0:
+        raise ValueError("this generator takes pictures, not noise: use `gansweep apply EXPORT PICTURE...`")
     parts = [
         generator(
             indexed_noise(torch.arange(start, min(start + batch_size, indices.stop)), z_dim, seed, "export").to(device)

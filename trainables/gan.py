@@ -12,32 +12,24 @@ from __future__ import annotations
 
 import copy
 import time
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainables.augment import augmentation_numbers, diff_augment
-from trainables.backbones import BACKBONES, load_backbone
+from trainables.augment import AdaptiveAugment
+from trainables.batches import Batch, Batches, Images
 from trainables.collective import Collective
 from trainables.config import TrialConfig
-from trainables.discriminators import DISCRIMINATORS
-from trainables.discriminators.trunk import resize
-from trainables.generators import GENERATORS, Frame
-from trainables.losses import ADVERSARIAL, feature_distance, moments
-from trainables.optim import discriminator_optimizer, generator_optimizer, update_ema
-from trainables.randomness import batch_indices, keyed_generator, noise
+from trainables.discriminators.discriminator import in_trunk
+from trainables.losses import ADVERSARIAL
+from trainables.networks import build_discriminator, build_generator, build_task, make_pictures, parameters_of, z_dim_of
+from trainables.objectives import DiscriminatorPenalties, PictureLosses
+from trainables.optim import build_optimizer, update_ema
 from trainables.source import LoadReport, load_source
 
-
-class Images(Protocol):
-    """What a trainer needs of a data set (`trainables.data.ImageDataset`)."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, indices: Tensor) -> Tensor:
-        """float32 [len(indices), C, H, W] in [-1, 1]."""
+Losses = dict[str, Tensor]
 
 
 class GanTrainer:
@@ -45,55 +37,69 @@ class GanTrainer:
 
     Args:
         config: the trial.
-        dataset: real images at ``config.resolution``.
+        dataset: pictures at ``config.resolution``: what D calls real, or, where G restores pictures, what it restores.
+        style: the style pictures of style transfer, else None.
         collective: the workers that share each batch; alone when None.
         device: where the networks live.
 
     Raises:
-        ValueError: the batch cannot be shared evenly by the workers.
+        ValueError: the batch cannot be shared evenly by the workers and their micro-batches, or the source does not fit.
         WeightsNotFoundError: the backbone's weights are not to be had.
     """
 
     def __init__(
-        self, config: TrialConfig, dataset: Images, *, collective: Collective | None = None, device: torch.device | str = "cpu"
+        self,
+        config: TrialConfig,
+        dataset: Images,
+        *,
+        style: Images | None = None,
+        collective: Collective | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.config = config
-        self.dataset = dataset
         self.collective = collective or Collective()
         self.device = torch.device(device)
-        if config.batch_size % self.collective.world_size:
-            raise ValueError(f"batch_size {config.batch_size} cannot be shared evenly by {self.collective.world_size} workers")
+        parts = self.collective.world_size * config.speed.micro_batches
+        if config.batch_size % parts:
+            raise ValueError(
+                f"batch_size {config.batch_size} cannot be shared evenly by {self.collective.world_size} workers "
+                f"of {config.speed.micro_batches} micro-batches"
+            )
         self.step_index = 0
         self.first_step_at = 0.0  # time.time() at which this object's first step began; 0 before
-        info = BACKBONES[config.backbone]
+        self.task = build_task(config.task, config.resolution)
         # Initial weights are drawn from the global generator, on the CPU: the same on every worker and device.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            backbone = load_backbone(info, config.weights)
-            self.extractor: nn.Module | None = None
-            if config.feature_loss.layers and config.feature_loss.weight > 0:
-                self.extractor = copy.deepcopy(backbone).freeze(info.depth).to(self.device)
-            self.generator: nn.Module = GENERATORS[config.generator.name](
-                config.generator, Frame(config.resolution), lambda _: load_backbone(info, config.weights)
-            )
-            self.discriminator: nn.Module = DISCRIMINATORS[config.discriminator.name](
-                config.discriminator, lambda _: copy.deepcopy(backbone)
-            )
+            generator = build_generator(config.generator, self.task, config.backbone, config.weights)
+            discriminator = build_discriminator(config.discriminator, self.task, config.backbone, config.weights)
         self.source_report: LoadReport | None = None
         if config.source:
-            self.source_report = load_source(Path(config.source), self.generator, self.discriminator, config.backbone)
-        self.generator.to(self.device)
-        self.discriminator.to(self.device)
+            self.source_report = load_source(config.source, generator, discriminator, config.backbone)
+        self.generator = config.speed.lay_out(generator.to(self.device))
+        self.discriminator = config.speed.lay_out(discriminator.to(self.device))
         self.ema = copy.deepcopy(self.generator).requires_grad_(False)
+        self._run_generator = config.speed.compiled(self.generator)
+        self._run_discriminator = config.speed.compiled(self.discriminator)
+        self.batches = Batches(config, self.task, dataset, style, self.z_dim, self.collective, self.device)
         self.adversarial = ADVERSARIAL[config.adversarial]
-        self.generator_optimizer = generator_optimizer(self.generator, config.optimizer)
-        self.discriminator_optimizer = discriminator_optimizer(self.discriminator, config.optimizer)
-        self._trained_by_d = [p for p in self.discriminator.parameters() if p.requires_grad]
-        self._trained_by_g = [p for p in self.generator.parameters() if p.requires_grad]
+        self.picture_losses = PictureLosses(config, self.task, style, self.collective, self.device)
+        self.penalties = DiscriminatorPenalties(config.regularisers, self.discriminator, self.collective)
+        self.adaptive = AdaptiveAugment(config.adaptive).to(self.device) if config.adaptive else None
+        self._generator_parameters = parameters_of(self.generator)
+        self._discriminator_parameters = parameters_of(self.discriminator)
+        rates = config.optimizer
+        self.generator_optimizer = build_optimizer(self._generator_parameters, rates.generator_lr, rates)
+        self.discriminator_optimizer = build_optimizer(self._discriminator_parameters, rates.discriminator_lr, rates)
+
+    @property
+    def z_dim(self) -> int:
+        """Length of G's latents; 0 where G takes pictures."""
+        return z_dim_of(self.generator)
 
     @property
     def images_seen(self) -> int:
-        """Real images shown to D so far, over all workers."""
+        """Real images shown to D so far, over all workers; those of a generator's pre-training count."""
         return self.step_index * self.config.batch_size
 
     @property
@@ -106,113 +112,154 @@ class GanTrainer:
         """Whether the run has had all its steps."""
         return self.step_index >= self.config.total_steps
 
-    def step(self) -> dict[str, Tensor]:
+    @property
+    def pretraining(self) -> bool:
+        """Whether G still trains alone, on its picture losses (NoGAN)."""
+        return self.images_seen < self.config.pretrain_kimg * 1000
+
+    def step(self) -> Losses:
         """One update of D, one of G, one of the averaged G. Returns this worker's losses as detached scalars."""
         self.first_step_at = self.first_step_at or time.time()
-        real = self.real_batch(self.step_index)
-        losses = self.d_step(real) | self.g_step(real)
+        batch = self.batches.at(self.step_index)
+        losses = self.g_step(batch) if self.pretraining else self.d_step(batch) | self.g_step(batch)
         self.step_index += 1
         update_ema(self.ema, self.generator, self.config.batch_size, self.images_seen, self.config.ema)
         return losses
 
-    def d_step(self, real: Tensor) -> dict[str, Tensor]:
-        """Updates D on ``real`` [N, C, H, W] and as many generated images."""
-        with torch.no_grad():
-            fake = self.generator(self._noise("d"))
-        self.discriminator.requires_grad_(False)
-        for parameter in self._trained_by_d:
-            parameter.requires_grad_(True)
-        images = torch.cat([self._augment(real, "d_real"), self._augment(fake, "d_fake")])
-        logits = [torch.tensor_split(x, 2) for x in self.discriminator(images)]
-        real_logits, fake_logits = [x[0] for x in logits], [x[1] for x in logits]
-        loss = self.adversarial.discriminator(real_logits, fake_logits)
-        self._update(self.discriminator_optimizer, loss, self._trained_by_d)
-        with torch.no_grad():
-            accuracy = torch.stack([((r > 0).float().mean() + (f < 0).float().mean()) / 2 for r, f in logits]).mean()
-        return {"d_loss": loss.detach(), "d_accuracy": accuracy}
+    def d_step(self, batch: Batch) -> Losses:
+        """Updates D on real images and as many generated ones."""
+        self._train_discriminator(True)
+        return self._update(self.discriminator_optimizer, self._discriminator_parameters, batch, self._d_losses)
 
-    def g_step(self, real: Tensor) -> dict[str, Tensor]:
-        """Updates G against D, and by the feature distance to ``real`` [N, C, H, W]."""
-        self.discriminator.requires_grad_(False)
-        fake = self.generator(self._noise("g"))
-        loss_adv = self.adversarial.generator(self.discriminator(self._augment(fake, "g")))
-        losses = {"g_loss": loss_adv.detach()}
-        loss = loss_adv
-        if self.extractor is not None:
-            loss_fd = self._feature_distance(fake, real)
-            losses["feature_distance"] = loss_fd.detach()
-            loss = loss_adv + self.config.feature_loss.weight * loss_fd
-        self._update(self.generator_optimizer, loss, self._trained_by_g)
-        return losses
-
-    def real_batch(self, step: int) -> Tensor:
-        """This worker's share of global batch ``step``, float32 [B / workers, C, H, W] in [-1, 1], on the device."""
-        indices = batch_indices(len(self.dataset), self.config.batch_size, self.config.seed, step)
-        images = self.dataset.batch(indices[self._share])
-        if images.shape[-2:] != (self.config.resolution,) * 2:
-            raise ValueError(
-                f"the data set's images must be {self.config.resolution} px a side, but are {tuple(images.shape[-2:])}"
-            )
-        return images.to(self.device)
+    def g_step(self, batch: Batch) -> Losses:
+        """Updates G against D (after pre-training), by the feature distance and, where G restores pictures, by their targets."""
+        self._train_discriminator(False)
+        return self._update(self.generator_optimizer, self._generator_parameters, batch, self._g_losses)
 
     @torch.no_grad()
-    def sample(self, z: Tensor) -> Tensor:
-        """Images of the averaged generator for latents [N, z_dim]: float32 [N, C, H, W] in [-1, 1], on the device."""
-        return self.ema(z.to(self.device))
+    def sample(self, inputs: Tensor) -> Tensor:
+        """Pictures of the averaged generator: float32 [N, 3, H, W] in [-1, 1], on the device.
+
+        Args:
+            inputs: latents [N, z_dim], or conditions [N, C, H, W] as `Task.degrade` makes them.
+        """
+        inputs = self.config.speed.images(inputs.to(self.device))
+        with self.config.speed.autocast(self.device):
+            return make_pictures(self.task, self.ema, inputs).float()
+
+    def _d_losses(self, part: Batch) -> tuple[Tensor, Losses]:
+        speed = self.config.speed
+        with torch.no_grad(), speed.autocast(self.device):
+            fake = make_pictures(self.task, self._run_generator, speed.images(part.inputs_d))
+        condition = self._condition(part.inputs_d)
+        real, real_condition = self._augmented(part.real, condition, "d_real", part)
+        fake, fake_condition = self._augmented(fake.float(), condition, "d_fake", part)
+        both = None if real_condition is None or fake_condition is None else torch.cat([real_condition, fake_condition])
+        with speed.autocast(self.device):
+            logits = [torch.tensor_split(x, 2) for x in self._run_discriminator(speed.images(torch.cat([real, fake])), both)]
+        real_logits, fake_logits = [x[0] for x in logits], [x[1] for x in logits]
+        loss = self.adversarial.discriminator(real_logits, fake_logits)
+        losses = {"d_loss": loss.detach()}
+        mix = self.batches.mix(self.step_index, part.rows)
+        for name, term in self.penalties(
+            self.step_index, real, fake, (real_logits, fake_logits), (real_condition, fake_condition), mix
+        ):
+            losses[name] = term.detach()
+            loss = loss + term
+        if self.adaptive is not None:
+            losses["augment_r"] = self.adaptive.update(real_logits, len(real) * self.collective.world_size, self.collective)
+            losses["augment_p"] = self.adaptive.p.clone()
+        with torch.no_grad():
+            right = [((r > 0).float().mean() + (f < 0).float().mean()) / 2 for r, f in zip(real_logits, fake_logits, strict=True)]
+        return loss, losses | {"d_accuracy": torch.stack(right).mean()}
+
+    def _g_losses(self, part: Batch) -> tuple[Tensor, Losses]:
+        speed = self.config.speed
+        with speed.autocast(self.device):
+            fake = make_pictures(self.task, self._run_generator, speed.images(part.inputs_g)).float()
+        losses, terms = {}, []
+        if not self.pretraining:
+            condition = self._condition(part.inputs_g)
+            seen, seen_condition = self._augmented(fake, condition, "g", part)
+            with speed.autocast(self.device):
+                logits = self._run_discriminator(speed.images(seen), seen_condition)
+                real_logits = None
+                if self.adversarial.needs_real:
+                    real, real_condition = self._augmented(part.real, condition, "g_real", part)
+                    with torch.no_grad():
+                        real_logits = self._run_discriminator(speed.images(real), real_condition)
+            terms.append(self.adversarial.generator(logits, real_logits))
+            losses["g_loss"] = terms[0].detach()
+        with speed.autocast(self.device):
+            for name, weight, term in self.picture_losses(fake, part):
+                losses[name] = term.detach()
+                terms.append(weight * term)
+        return torch.stack(terms).sum(), losses
+
+    def _update(
+        self,
+        optimizer: torch.optim.Optimizer,
+        parameters: list[tuple[str, nn.Parameter]],
+        batch: Batch,
+        of: Callable[[Batch], tuple[Tensor, Losses]],
+    ) -> Losses:
+        """One step of ``optimizer`` on the mean loss of the batch's parts; returns the parts' mean losses."""
+        count = self.config.speed.micro_batches
+        optimizer.zero_grad(set_to_none=True)
+        totals: Losses = {}
+        for part in batch.parts(count):
+            loss, losses = of(part)
+            (loss / count).backward()
+            totals = {name: totals.get(name, 0) + value / count for name, value in losses.items()}
+        self.collective.average_gradients(parameter for _, parameter in parameters)
+        optimizer.step()
+        return totals
+
+    def _augmented(self, images: Tensor, condition: Tensor | None, purpose: str, part: Batch) -> tuple[Tensor, Tensor | None]:
+        p = None if self.adaptive is None else self.adaptive.p.clone()
+        return self.batches.augment(images, condition, purpose, self.step_index, part.rows, p)
+
+    def _condition(self, inputs: Tensor) -> Tensor | None:
+        return inputs if self.config.discriminator.conditional else None
+
+    def _train_discriminator(self, train: bool) -> None:
+        for _, parameter in self._discriminator_parameters:
+            parameter.requires_grad_(train)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes in training. The parts of the trunk that are frozen are left out; they never change."""
+        """Everything that changes in training. The parts of D's trunk that are frozen are left out; they never change."""
         return {
             "step": self.step_index,
+            "backbone": self.config.backbone,
             "generator": self.generator.state_dict(),
             "ema": self.ema.state_dict(),
             "discriminator": self._changing_part_of_discriminator(),
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+            "regularisers": self.penalties.state_dict(),
+            "adaptive": self.adaptive.state_dict() if self.adaptive else {},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on exactly where `state_dict` was taken."""
-        self.step_index = state["step"]
-        self.generator.load_state_dict(state["generator"])
-        self.ema.load_state_dict(state["ema"])
+        """Goes on exactly where `state_dict` was taken.
+
+        Raises:
+            ValueError: the state is of other networks.
+        """
         expected = self._changing_part_of_discriminator().keys()
         if state["discriminator"].keys() != expected:
             wrong = sorted(expected ^ state["discriminator"].keys())
             raise ValueError(f"the checkpoint is of another discriminator: {len(wrong)} tensors differ, e.g. {wrong[0]}")
+        self.step_index = state["step"]
+        self.generator.load_state_dict(state["generator"])
+        self.ema.load_state_dict(state["ema"])
         self.discriminator.load_state_dict(state["discriminator"], strict=False)
         self.generator_optimizer.load_state_dict(state["generator_optimizer"])
         self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+        self.penalties.load_state_dict(state["regularisers"])
+        if self.adaptive:
+            self.adaptive.load_state_dict(state["adaptive"])
 
     def _changing_part_of_discriminator(self) -> dict[str, Tensor]:
-        trained = {id(p) for p in self._trained_by_d}
-        names = {name for name, p in self.discriminator.named_parameters() if id(p) in trained}
-        state = self.discriminator.state_dict()
-        return {k: v for k, v in state.items() if k in names or not k.startswith("backbone.")}
-
-    @property
-    def _share(self) -> slice:
-        return self.collective.share(self.config.batch_size)
-
-    def _noise(self, purpose: str) -> Tensor:
-        z = noise(self.config.batch_size, self.generator.z_dim, self.config.seed, purpose, self.step_index)  # type: ignore[arg-type]
-        return z[self._share].to(self.device)
-
-    def _augment(self, images: Tensor, purpose: str) -> Tensor:
-        generator = keyed_generator(self.config.seed, "augment", purpose, self.step_index)
-        numbers = augmentation_numbers(self.config.batch_size, self.config.augment, generator)
-        return diff_augment(images, self.config.augment, numbers[self._share])
-
-    def _feature_distance(self, fake: Tensor, real: Tensor) -> Tensor:
-        assert self.extractor is not None
-        options = self.config.feature_loss
-        of_fake = self.extractor(resize(fake, options.input_px), options.layers)
-        with torch.no_grad():
-            of_real = moments(self.extractor(resize(real, options.input_px), options.layers), self.collective)
-        return feature_distance(moments(of_fake, self.collective), of_real)
-
-    def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor, parameters: list[nn.Parameter]) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.collective.average_gradients(parameters)
-        optimizer.step()
+        trained = {name for name, _ in self._discriminator_parameters}
+        return {k: v for k, v in self.discriminator.state_dict().items() if k in trained or not in_trunk(k)}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import Field
 from torch import nn
 
+from trainables.discriminators.discriminator import in_trunk
 from trainables.registry import Options
 
 
@@ -17,7 +20,7 @@ class OptimizerOptions(Options):
     discriminator_lr: float = Field(2e-4, gt=0, allow_inf_nan=False)
     """Learning rate of D's heads."""
     trunk_lr_multiplier: float = Field(0.1, ge=0, allow_inf_nan=False)
-    """Learning rate of D's unfrozen pretrained stages, relative to ``discriminator_lr``."""
+    """Learning rate of the unfrozen stages of a pretrained trunk in G or D, relative to that network's own."""
     beta1: float = Field(0.0, ge=0, lt=1)
     """Adam's β1."""
     beta2: float = Field(0.99, ge=0, lt=1)
@@ -33,23 +36,14 @@ class EmaOptions(Options):
     """The half-life is at most this share of the images seen so far; 0 turns the ramp off."""
 
 
-def generator_optimizer(generator: nn.Module, options: OptimizerOptions) -> torch.optim.Adam:
-    """Adam over all of G's trainable parameters."""
-    parameters = [p for p in generator.parameters() if p.requires_grad]
-    return torch.optim.Adam(parameters, lr=options.generator_lr, betas=(options.beta1, options.beta2))
-
-
-def discriminator_optimizer(discriminator: nn.Module, options: OptimizerOptions) -> torch.optim.Adam:
-    """Adam over D's trainable parameters; those of its pretrained ``backbone`` have their own learning rate."""
-    trunk: list[nn.Parameter] = []
-    heads: list[nn.Parameter] = []
-    for name, parameter in discriminator.named_parameters():
-        if parameter.requires_grad:
-            (trunk if name.startswith("backbone.") else heads).append(parameter)
-    groups = [{"params": heads, "lr": options.discriminator_lr}]
+def build_optimizer(parameters: Sequence[tuple[str, nn.Parameter]], lr: float, options: OptimizerOptions) -> torch.optim.Adam:
+    """Adam over named parameters, those of a pretrained trunk at a rate of their own. Fused: one kernel for all of them."""
+    trunk = [p for name, p in parameters if in_trunk(name)]
+    others = [p for name, p in parameters if not in_trunk(name)]
+    groups = [{"params": others, "lr": lr}]
     if trunk:
-        groups.append({"params": trunk, "lr": options.discriminator_lr * options.trunk_lr_multiplier})
-    return torch.optim.Adam(groups, betas=(options.beta1, options.beta2))
+        groups.append({"params": trunk, "lr": lr * options.trunk_lr_multiplier})
+    return torch.optim.Adam(groups, betas=(options.beta1, options.beta2), fused=True)
 
 
 @torch.no_grad()

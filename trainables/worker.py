@@ -14,7 +14,6 @@ import random
 import time
 import traceback
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,15 +23,16 @@ import ray.train.torch
 import torch
 from torch import Tensor
 
-from trainables.backbones import BACKBONES, load_backbone
-from trainables.checkpoint import TrialFiles
+from trainables.checkpoint import TrialFiles, grid
 from trainables.collective import Collective, CollectiveError
 from trainables.config import TrialConfig
-from trainables.data import DataOptions, ImageDataset, load_dataset
+from trainables.data import DataOptions
+from trainables.evaluation import FixedInputs, TrialEvaluator, load_pictures
 from trainables.gan import GanTrainer
-from trainables.metrics import Evaluator, parse_any_metric, score
+from trainables.guards import Interval, collapsed, saturated
+from trainables.metrics import parse_any_metric, score
 from trainables.metrics.embedding import NotFiniteError, WorkerFailedError
-from trainables.randomness import indexed_noise
+from trainables.networks import build_task
 from trainables.storage import Storage
 
 CONTINUE, STOP = "continue", "stop"
@@ -83,20 +83,21 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
     Args:
         send: takes a report and returns a future of the verdict, CONTINUE or STOP; called on rank 0 alone.
     """
-    leave_nothing_behind(assignment.config.seed)
+    leave_nothing_behind(assignment.config)
     config, files = assignment.config, TrialFiles(assignment.storage)
-    dataset = _dataset(assignment.data, assignment.cache_dir)
-    trainer = GanTrainer(config, dataset, collective=collective, device=device)
+    pictures = _pictures(config.task, assignment.data, assignment.cache_dir)
+    trainer = GanTrainer(config, pictures.train, style=pictures.style, collective=collective, device=device)
 
     def verdict(report: dict[str, Any]) -> str:
         return collective.broadcast(ray.get(send(report)) if collective.rank == 0 else None)
 
-    score_best = math.inf
+    score_best, intervals = math.inf, []
     saved = collective.broadcast(files.newest_step() if collective.rank == 0 else None)
     if saved is not None:
         state = files.load(saved)
         trainer.load_state_dict(state["trainer"])
         score_best = state["report"]["score_best"]
+        intervals = [Interval(*pair) for pair in state["report"]["intervals"]]
         # The report may have been lost with the worker that wrote the checkpoint; the mailbox drops it if it was not. The run
         # may have been made longer or shorter since.
         if verdict(state["report"] | {"resumed": True, "last": trainer.done}) == STOP:
@@ -106,6 +107,9 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
         if step <= trainer.step_index:
             continue
         losses, problem = train_until(step, trainer, collective)
+        if "g_loss" in losses and problem is None:
+            intervals = [*intervals, Interval(losses["d_accuracy"], losses["g_loss"])][-2:]
+            problem = saturated(intervals, config.guards)
         report: dict[str, Any] = {
             "number": assignment.number,
             "step": trainer.step_index,
@@ -113,6 +117,7 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
             "score": math.nan,
             "score_best": score_best,
             "losses": losses,
+            "intervals": [list(interval) for interval in intervals],
             "problem": problem,
             "last": trainer.done,
             "resumed": saved is not None,
@@ -122,7 +127,9 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
         if problem is None:
             started = time.time()
             # Not before the first step: in a fresh group the first evaluation builds what stays warm from then on.
-            evaluator = _evaluator(config, assignment.data, assignment.cache_dir, device)
+            evaluator = _evaluator(
+                config.evaluation.names, config.task, trainer.z_dim, assignment.data, assignment.cache_dir, device
+            )
             report |= evaluate(trainer, evaluator, files, report)
             score_best = report["score_best"]
             report["seconds_evaluating"] = time.time() - started
@@ -149,58 +156,50 @@ def train_until(step: int, trainer: GanTrainer, collective: Collective) -> tuple
     return means, None
 
 
-def evaluate(trainer: GanTrainer, evaluator: Evaluator, files: TrialFiles, report: dict[str, Any]) -> dict[str, Any]:
+def evaluate(trainer: GanTrainer, evaluator: TrialEvaluator, files: TrialFiles, report: dict[str, Any]) -> dict[str, Any]:
     """Computes the metrics and, on rank 0, writes checkpoint and preview. Returns what to add to ``report``."""
     config = trainer.config
     try:
-        metrics = evaluator(functools.partial(evaluation_samples, trainer))
+        metrics = evaluator(trainer.sample)
     except (NotFiniteError, WorkerFailedError) as error:
         return {"problem": f"{error} at {trainer.kimg:.2f} kimg"}
     driving = parse_any_metric(config.evaluation.metric)
     value = score(driving, metrics[str(driving)])
     score_best = min(report["score_best"], value)
-    added = {"score": value, "score_best": score_best, "metrics": metrics}
+    diversity = evaluator.diversity(metrics)
+    added = {
+        "score": value,
+        "score_best": score_best,
+        "metrics": metrics,
+        "problem": None if diversity is None else collapsed(diversity, config.guards),
+    }
     if trainer.collective.rank == 0:
-        preview = trainer.sample(indexed_noise(torch.arange(config.evaluation.preview), config.generator.z_dim, 0, "preview"))
+        preview = grid(*evaluator.inputs.preview(trainer.sample, config.evaluation.preview))
         files.save(trainer.state_dict(), report | added, preview, is_best=value == score_best)
     return added
 
 
-def leave_nothing_behind(seed: int) -> None:
-    """Puts the process's global state where a fresh process with this seed would have it."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+def leave_nothing_behind(config: TrialConfig) -> None:
+    """Puts the process's global state where a fresh process with this trial's seed would have it."""
+    random.seed(config.seed)
+    np.random.seed(config.seed % 2**32)
+    torch.manual_seed(config.seed)
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
     torch.backends.cudnn.benchmark = False
+    if config.speed.compile:
+        torch.compiler.reset()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-def evaluation_samples(trainer: GanTrainer, indices: Tensor) -> Tensor:
-    """Images for the given indices of the evaluation noise, which is the same for every trial of every sweep."""
-    return trainer.sample(indexed_noise(indices, trainer.config.generator.z_dim, 0, "evaluation"))
+# The options of tasks and of data are frozen pydantic models, so they can be keys.
+_pictures = functools.lru_cache(maxsize=2)(load_pictures)
 
 
 @functools.lru_cache(maxsize=2)
-def _dataset(options: DataOptions, cache_dir: str) -> ImageDataset:
-    return load_dataset(options, Path(cache_dir).expanduser())
-
-
-@functools.lru_cache(maxsize=2)
-def _cached_evaluator(names: tuple[str, ...], data: DataOptions, cache_dir: str, device: torch.device) -> Evaluator:
-    dataset = _dataset(data, cache_dir)
-    return Evaluator(
-        names,
-        dataset.real_images,
-        dataset.content_hash,
-        load_backbone=lambda name: load_backbone(BACKBONES[name]).requires_grad_(False),
-        cache_dir=Path(cache_dir).expanduser(),
-        collective=Collective(),
-        device=device,
-    )
-
-
-def _evaluator(config: TrialConfig, data: DataOptions, cache_dir: str, device: torch.device) -> Evaluator:
-    return _cached_evaluator((config.evaluation.metric, *config.evaluation.also), data, cache_dir, device)
+def _evaluator(
+    names: tuple[str, ...], task: Any, z_dim: int, data: DataOptions, cache_dir: str, device: torch.device
+) -> TrialEvaluator:
+    inputs = FixedInputs(build_task(task, data.resolution), _pictures(task, data, cache_dir), z_dim, device)
+    return TrialEvaluator(names, inputs, cache_dir=cache_dir, collective=Collective())

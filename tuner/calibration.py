@@ -6,21 +6,18 @@ trial's workers, so their ratio is that of one worker.
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from pathlib import Path
 
 import ray
 import torch
 
-from trainables.backbones import BACKBONES, load_backbone
 from trainables.collective import Collective
 from trainables.config import TrialConfig
-from trainables.data import DataOptions, load_dataset
+from trainables.data import DataOptions
+from trainables.evaluation import FixedInputs, TrialEvaluator, load_pictures
 from trainables.gan import GanTrainer
-from trainables.metrics import Evaluator, parse_metric
+from trainables.metrics import of_n
 from trainables.metrics.budget import EvaluationPlan, Measurement, choose_evaluation, measure_evaluation
-from trainables.randomness import indexed_noise
 from tuner.checks import example_configs
 from tuner.spec import SweepSpec
 
@@ -44,11 +41,11 @@ def calibrated(spec: SweepSpec, cache_dir: str) -> tuple[SweepSpec, EvaluationPl
 
 def with_plan(spec: SweepSpec, plan: EvaluationPlan) -> SweepSpec:
     """The spec with what ``plan`` chose written into its trials; the budget is thereby spent."""
-    evaluation = dict(spec.trial["evaluation"])
+    evaluation = dict(spec.base["evaluation"])
     for key in ("metric", "also"):
         if key in evaluation:
             names = [evaluation[key]] if key == "metric" else evaluation[key]
-            chosen = [str(dataclasses.replace(parse_metric(name), n=plan.n)) for name in names]
+            chosen = [of_n(name, plan.n) for name in names]
             evaluation[key] = chosen[0] if key == "metric" else chosen
     evaluation["every_kimg"] = plan.every_kimg
     return spec.model_copy(update={"trial": spec.trial | {"evaluation": evaluation}, "evaluation_budget": None})
@@ -57,9 +54,8 @@ def with_plan(spec: SweepSpec, plan: EvaluationPlan) -> SweepSpec:
 def measure(config: TrialConfig, data: DataOptions, cache_dir: str, device: str, threads: int) -> Measurement:
     """Times a few training steps and two evaluations of one configuration in this process."""
     torch.set_num_threads(threads)
-    folder = Path(cache_dir).expanduser()
-    dataset = load_dataset(data, folder)
-    trainer = GanTrainer(config, dataset, collective=Collective(), device=device)
+    pictures = load_pictures(config.task, data, cache_dir)
+    trainer = GanTrainer(config, pictures.train, style=pictures.style, device=device)
     trainer.step()
     _finish(device)
     started = time.perf_counter()
@@ -68,20 +64,13 @@ def measure(config: TrialConfig, data: DataOptions, cache_dir: str, device: str,
     _finish(device)
     per_kimg = (time.perf_counter() - started) / (_STEPS * config.batch_size) * 1000
     runs = []
+    inputs = FixedInputs(trainer.task, pictures, trainer.z_dim, trainer.device)
     for n in _IMAGES:
-        evaluator = Evaluator(
-            [str(dataclasses.replace(parse_metric(name), n=n)) for name in (config.evaluation.metric, *config.evaluation.also)],
-            dataset.real_images,
-            dataset.content_hash,
-            load_backbone=lambda name: load_backbone(BACKBONES[name]).requires_grad_(False),
-            cache_dir=folder,
-            collective=Collective(),
-            device=torch.device(device),
-        )
-        z_dim = config.generator.z_dim
+        names = [of_n(name, n) for name in config.evaluation.names]
+        evaluator = TrialEvaluator(names, inputs, cache_dir=cache_dir, collective=Collective())
         for timed in (False, True):  # the first one warms up
             started = time.perf_counter()
-            evaluator(lambda indices: trainer.sample(indexed_noise(indices, z_dim, 0, "evaluation")))  # noqa: B023 - used at once
+            evaluator(trainer.sample)
             if timed:
                 runs.append((n, time.perf_counter() - started))
     per_image, fixed = measure_evaluation(runs)

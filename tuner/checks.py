@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from pydantic import BaseModel, ValidationError
 from torch import nn
@@ -21,12 +22,15 @@ from search_spaces.space import Space
 from trainables.backbones import BACKBONES, WeightsNotFoundError, load_backbone
 from trainables.config import TrialConfig
 from trainables.data import DataError, load_dataset
-from trainables.generators import GENERATORS, Frame
-from trainables.metrics import parse_metric
+from trainables.evaluation import load_pictures
+from trainables.metrics import parse_any_metric
+from trainables.metrics.artfid import ArtFidName
 from trainables.metrics.inception import InceptionWeightsNotFoundError, load_inception
-from trainables.metrics.kinds import KINDS
+from trainables.metrics.paired import PAIRED, LpipsWeightsNotFoundError, PairedName
+from trainables.networks import build_generator, build_task
 from trainables.registry import unknown_name
 from trainables.source import load_source
+from trainables.tasks import TASKS
 from tuner.problems import Problem, field_names, from_pydantic
 from tuner.spec import SweepSpec
 from tuner.trial_config import merged
@@ -50,7 +54,7 @@ def check_spec(spec: SweepSpec) -> list[Problem]:
     if not problems:
         problems.extend(_search_problems(spec))
     if spec.finalists:
-        problems.extend(_metric_problem("finalists.metric", spec.finalists.metric, ranks=True))
+        problems.extend(_metric_problem(spec, "finalists.metric", spec.finalists.metric))
     grace = getattr(spec.scheduler, "grace_kimg", None)
     if grace is not None and grace >= spec.budget.kimg:
         problems.append(
@@ -103,11 +107,12 @@ def preflight(spec: SweepSpec, cache_dir: Path, *, resuming: bool = False) -> li
     if resuming:
         problems.extend(_changed_on_resume(spec))
     try:
-        dataset = load_dataset(spec.data, cache_dir)
-        skipped = list(dataset.skipped)
-        largest = max(config.batch_size for config in example_configs(spec))
-        if len(dataset) < largest:
-            problems.append(Problem("data.path", f"must hold at least a batch of images ({largest}), but holds {len(dataset)}"))
+        pictures = load_pictures(spec.task, spec.data, str(cache_dir))
+        skipped = [*load_dataset(spec.data, cache_dir).skipped]
+        largest, count = max(config.batch_size for config in example_configs(spec)), len(pictures.train)
+        if count < largest:
+            rest = " to train on" if pictures.held_out is not pictures.train else ""
+            problems.append(Problem("data.path", f"must hold at least a batch of images ({largest}){rest}, but holds {count}"))
     except DataError as error:
         problems.append(Problem("data.path", str(error)))
     except OSError as error:
@@ -158,7 +163,9 @@ def _unsearchable(space: Space) -> Iterator[Problem]:
         for name in ("generator", "discriminator"):  # one of several models, told apart by `name`
             if parents == [name]:
                 known = sorted({field for option in _options(name) for field in option.model_fields})
-        if parents[:1] == ["evaluation"] or path == "evaluation":
+        if "task" in (path, *parents[:1]):
+            yield Problem(f"space.{path}", "cannot be searched: all trials do the same, what 'task' says")
+        elif parents[:1] == ["evaluation"] or path == "evaluation":
             yield Problem(f"space.{path}", "cannot be searched: all trials are judged alike, by 'trial.evaluation'")
         elif path in _SET_ELSEWHERE:
             yield Problem(f"space.{path}", f"cannot be searched: it is set by {_SET_ELSEWHERE[path]!r}")
@@ -181,13 +188,15 @@ def _trials_that_cannot_be(spec: SweepSpec, trials: list[tuple[dict[str, Any], d
         yield from (Problem(_place(key, values), message) for key, message in found)
         if config is None:
             continue
-        workers = spec.resources.workers
-        if config.batch_size % workers:
+        workers, parts = spec.resources.workers, config.speed.micro_batches
+        if config.batch_size % (workers * parts):
             rule = f"must be a multiple of resources.workers ({workers}), which share it evenly"
+            if parts > 1:
+                rule = f"must be a multiple of resources.workers ({workers}) times speed.micro_batches ({parts})"
             yield Problem(_place("batch_size", values), f"{rule}, but got {config.batch_size}")
-        yield from _metric_problem("trial.evaluation.metric", config.evaluation.metric, ranks=True)
+        yield from _metric_problem(spec, "trial.evaluation.metric", config.evaluation.metric)
         for name in config.evaluation.also:
-            yield from _metric_problem("trial.evaluation.also", name, ranks=False)
+            yield from _metric_problem(spec, "trial.evaluation.also", name)
         every = config.evaluation.every_kimg
         if every > spec.budget.kimg:
             yield Problem("trial.evaluation.every_kimg", f"must be at most budget.kimg ({spec.budget.kimg:g}), but got {every:g}")
@@ -239,14 +248,17 @@ def _folded(error: ValidationError) -> list[Problem]:
     return found
 
 
-def _metric_problem(key: str, name: str, *, ranks: bool) -> list[Problem]:
+def _metric_problem(spec: SweepSpec, key: str, name: str) -> list[Problem]:
     try:
-        metric = parse_metric(name, BACKBONES)
+        metric = parse_any_metric(name, list(BACKBONES))
     except ValueError as error:
         return [Problem(key, str(error))]
-    if ranks and not metric.lower_is_better:
-        fit = ", ".join(kind for kind, entry in KINDS.items() if entry.lower_is_better)
-        return [Problem(key, f"must be a metric of which less is better ({fit}), but got {name!r}")]
+    task = TASKS[spec.task.name]
+    if isinstance(metric, PairedName) and not task.paired:
+        fit = ", ".join(other for other in TASKS if TASKS[other].paired)
+        return [Problem(key, f"{name} needs a target for each picture, as in {fit}, but the task is {spec.task.name!r}")]
+    if isinstance(metric, ArtFidName) and task.DEFAULTS["evaluation"]["metric"].partition("[")[0] != metric.kind:
+        return [Problem(key, f"{name} is for the task 'style_transfer', but the task is {spec.task.name!r}")]
     return []
 
 
@@ -271,11 +283,7 @@ def _storage_problem(spec: SweepSpec) -> list[Problem]:
 def _source_problem(spec: SweepSpec, file: Path) -> list[Problem]:
     try:
         for config in {config.generator: config for config in example_configs(spec)}.values():
-            generator = GENERATORS[config.generator.name](
-                config.generator,
-                Frame(config.resolution),
-                lambda _, name=config.backbone: load_backbone(BACKBONES[name], "random"),
-            )
+            generator = build_generator(config.generator, build_task(config.task, config.resolution), config.backbone)
             load_source(file, generator, nn.Module(), config.backbone)
     except ValueError as error:
         return [Problem("source", str(error))]
@@ -284,16 +292,23 @@ def _source_problem(spec: SweepSpec, file: Path) -> list[Problem]:
 
 def _weight_problems(spec: SweepSpec) -> Iterator[Problem]:
     wanted = {(config.backbone, config.weights): "trial.weights" for config in example_configs(spec)}
-    metrics = [name for config in example_configs(spec)[:1] for name in (config.evaluation.metric, *config.evaluation.also)]
+    names = [name for config in example_configs(spec)[:1] for name in config.evaluation.names]
     if spec.finalists:
-        metrics.append(spec.finalists.metric)
-    extractors = {parse_metric(name).extractor for name in metrics}
+        names.append(spec.finalists.metric)
+    metrics = [parse_any_metric(name) for name in names]
+    extractors = {metric.extractor for metric in metrics if not isinstance(metric, PairedName)}
     wanted |= {(name, "pretrained"): "trial.evaluation.metric" for name in sorted(extractors & set(BACKBONES))}
     for (name, weights), key in wanted.items():
         try:
             load_backbone(BACKBONES[name], weights)
         except (WeightsNotFoundError, ValueError) as error:
             yield Problem(key, str(error))
+    for metric in metrics:
+        if isinstance(metric, PairedName):
+            try:
+                PAIRED[metric.kind](metric.network, torch.device("cpu"))
+            except LpipsWeightsNotFoundError as error:
+                yield Problem("trial.evaluation.metric", str(error))
     if "inception" in extractors:
         try:
             load_inception()

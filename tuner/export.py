@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.checkpoint import TrialFiles
+from trainables.checkpoint import TrialFiles, from_png, preview_name
 from trainables.exported import is_export, save_export
 from tuner.finalists import best_finalist
 from tuner.paths import SweepPaths
@@ -45,11 +45,13 @@ def export_best(paths: SweepPaths, spec: SweepSpec, number: int | None = None, o
     if finalist and finalist[0] == number:
         metrics[finalist[1]] = finalist[2]
     folder = out or paths.export(f"trial-{number:04d}")
+    preview = paths.trial(number).read_bytes(preview_name(best["report"]["step"]))
     save_export(
         folder,
         best["ema"],
         {
-            "task": config.task,
+            "task": config.task.model_dump(mode="json"),
+            "backbone": config.backbone,
             "resolution": config.resolution,
             "generator": config.generator.model_dump(mode="json"),
             "backbone_weights": config.weights,
@@ -59,6 +61,8 @@ def export_best(paths: SweepPaths, spec: SweepSpec, number: int | None = None, o
             "trial": number,
             "values": record.values,
         },
+        # Made of held-out pictures where G takes pictures, which the export does not hold.
+        None if config.task.name == "generation" else from_png(preview),
     )
     return folder
 

@@ -12,14 +12,14 @@ from typing import Any
 import ray
 import torch
 
-from trainables.backbones import BACKBONES, load_backbone
 from trainables.checkpoint import TrialFiles
 from trainables.collective import Collective
 from trainables.config import TrialConfig
-from trainables.data import DataOptions, load_dataset
-from trainables.generators import GENERATORS, Frame
-from trainables.metrics import Evaluator, parse_metric
-from trainables.randomness import indexed_noise
+from trainables.data import DataOptions
+from trainables.evaluation import FixedInputs, TrialEvaluator, load_pictures
+from trainables.metrics import parse_any_metric
+from trainables.metrics import score as score_of
+from trainables.networks import build_generator, build_task, make_pictures, z_dim_of
 from trainables.source import read_source
 from trainables.storage import Storage
 from tuner.paths import SweepPaths
@@ -42,30 +42,16 @@ class Candidate:
 def score(candidate: Candidate, metrics: tuple[str, ...], data: DataOptions, cache_dir: str, device: str) -> dict[str, float]:
     """Each metric's value for one generator, by full name; the same samples as a trial's own evaluations."""
     config = candidate.config
-    generator = _untrained(config)
+    task = build_task(config.task, config.resolution)
+    generator = build_generator(config.generator, task, config.backbone)
     state = _source_state(config) if candidate.number == SOURCE else TrialFiles(candidate.storage).load_best()["ema"]
     generator.load_state_dict(state)
     generator.to(device).requires_grad_(False)
-    folder = Path(cache_dir).expanduser()
-    dataset = load_dataset(data, folder)
-    evaluator = Evaluator(
-        metrics,
-        dataset.real_images,
-        dataset.content_hash,
-        load_backbone=lambda name: load_backbone(BACKBONES[name]).requires_grad_(False),
-        cache_dir=folder,
-        collective=Collective(),
-        device=torch.device(device),
-    )
-    z_dim = config.generator.z_dim
-    return evaluator(lambda indices: generator(indexed_noise(indices, z_dim, 0, "evaluation").to(device)))
-
-
-def _untrained(config: TrialConfig) -> torch.nn.Module:
-    generator: torch.nn.Module = GENERATORS[config.generator.name](
-        config.generator, Frame(config.resolution), lambda _: load_backbone(BACKBONES[config.backbone], "random")
-    )
-    return generator
+    pictures = load_pictures(config.task, data, cache_dir)
+    inputs = FixedInputs(task, pictures, z_dim_of(generator), torch.device(device))
+    evaluator = TrialEvaluator(metrics, inputs, cache_dir=cache_dir, collective=Collective())
+    values = evaluator(lambda x: make_pictures(task, generator, x))
+    return {name: values[name] for name in evaluator.asked}
 
 
 def _source_state(config: TrialConfig) -> dict[str, torch.Tensor]:
@@ -77,7 +63,7 @@ def _source_state(config: TrialConfig) -> dict[str, torch.Tensor]:
 
 def _source_fits(config: TrialConfig) -> bool:
     """Whether the source holds the whole generator; one that fits in part is a start for trials, but makes no pictures itself."""
-    generator = _untrained(config)
+    generator = build_generator(config.generator, build_task(config.task, config.resolution), config.backbone)
     shapes = {name: value.shape for name, value in generator.state_dict().items()}
     return shapes == {name: value.shape for name, value in _source_state(config).items()}
 
@@ -123,9 +109,10 @@ def write_finalists(spec: SweepSpec, paths: SweepPaths, values: dict[int, dict[s
         return
     data: dict[str, Any] = {"source": values.get(SOURCE)}
     if spec.finalists:
-        metric = str(parse_metric(spec.finalists.metric))
-        rows = [{"trial": number, "value": scores[metric]} for number, scores in values.items() if number != SOURCE]
-        data |= {"metric": metric, "lower_is_better": True, "finalists": sorted(rows, key=lambda row: row["value"])}
+        metric = parse_any_metric(spec.finalists.metric)
+        rows = [{"trial": number, "value": scores[str(metric)]} for number, scores in values.items() if number != SOURCE]
+        rows.sort(key=lambda row: score_of(metric, row["value"]))
+        data |= {"metric": str(metric), "lower_is_better": metric.lower_is_better, "finalists": rows}
     paths.storage.write_bytes(paths.FINALISTS, json.dumps(data, indent=1).encode())
 
 

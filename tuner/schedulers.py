@@ -69,9 +69,10 @@ class SuccessiveHalving:
             survivors = max(1, math.floor(len(values) / self.reduction_factor))
             place = sorted(values.values()).index(score_best) + 1
             if place > survivors:
+                best = shown(score(self.metric, score_best))
                 self.stopped[number] = (
-                    f"best {label(self.metric)} {shown(score(self.metric, score_best))} is {_ordinal(place)} of {len(values)} trials at the rung of {rung:g} kimg; "
-                    f"the best {survivors} {'go' if survivors > 1 else 'goes'} on"
+                    f"best {label(self.metric)} {best} is {_ordinal(place)} of {len(values)} trials at the rung of {rung:g} kimg"
+                    f"; the best {survivors} {'go' if survivors > 1 else 'goes'} on"
                 )
                 return self.stopped[number]
         return None
@@ -137,7 +138,9 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         """CONTINUE, or STOP with the reason in the trial's record."""
         number = result["number"]
         # NaN passes every comparison as false, so the rule must never see it.
-        problem = result["problem"] or (None if math.isfinite(result["score_best"]) else f"its best score is {result['score_best']}")
+        problem = result["problem"] or (
+            None if math.isfinite(result["score_best"]) else f"its best score is {result['score_best']}"
+        )
         if problem:
             self.records.end(number, State.FAILED, problem)
             return TrialScheduler.STOP

@@ -12,19 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from search_spaces.space import Space, preset_names
+from trainables.config import with_defaults
 from trainables.data import DataOptions
 from trainables.registry import Options, options_union
+from trainables.tasks import TASKS
 from tuner.problems import NAME_PATTERN, Problem, SpecError, from_pydantic, line_numbers, repeated_keys
 from tuner.schedulers import SCHEDULERS
-from tuner.trial_config import merged, with_default_names
+from tuner.trial_config import merged
 
 if TYPE_CHECKING:
     SchedulerOptions: TypeAlias = Any
+    TaskOptions: TypeAlias = Any
 else:
-    SchedulerOptions = options_union(SCHEDULERS)
+    SchedulerOptions, TaskOptions = options_union(SCHEDULERS), options_union(TASKS)
 
 
 class Budget(Options):
@@ -63,8 +66,8 @@ class SweepSpec(Options):
 
     name: str = Field(pattern=NAME_PATTERN)
     """Name of the sweep and of its folder below ``storage``."""
-    task: Literal["generation"] = "generation"
-    """What the generator does; "generation" makes images from noise."""
+    task: TaskOptions = TASKS["generation"].Options()
+    """What the generator does, and its options (`trainables.tasks`); a name alone stands for its defaults."""
     data: DataOptions
     """The target domain's images."""
     source: str | None = None
@@ -87,6 +90,12 @@ class SweepSpec(Options):
     evaluation_budget: float | None = Field(None, gt=0, le=1)
     """Evaluation time over training time, e.g. 0.1. The sweep then measures once and chooses the metrics' n and the cadence
     for all trials; null takes both as they are written in ``trial.evaluation``."""
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _named(cls, task: Any) -> Any:
+        return {"name": task} if isinstance(task, str) else task
+
     _written: tuple[str, dict[str, int], frozenset[str]] = PrivateAttr(default=("spec", {}, frozenset()))
     """File, lines of its keys, and keys that ``--set`` gave: where `error` says that a problem is."""
 
@@ -102,8 +111,8 @@ class SweepSpec(Options):
     @property
     def base(self) -> dict[str, Any]:
         """The part of `TrialConfig` that is not searched, as data."""
-        return with_default_names(self.trial) | {
-            "task": self.task,
+        task = self.task.model_dump(mode="json")
+        return with_defaults(self.trial | {"task": task}) | {
             "resolution": self.data.resolution,
             "kimg": self.budget.kimg,
             "seed": self.seed,
@@ -251,7 +260,7 @@ def _resolved(spec: SweepSpec, folder: Path) -> SweepSpec:
     def absolute(path: str) -> str:
         return path if "://" in path or path.startswith("package:") else os.path.abspath(folder / Path(path).expanduser())
 
-    trial = dict(spec.trial)
+    trial, style = dict(spec.trial), getattr(spec.task, "style", None)
     if isinstance(trial.get("weights"), str) and trial["weights"] not in ("pretrained", "random"):
         trial["weights"] = absolute(trial["weights"])
     return spec.model_copy(
@@ -260,5 +269,6 @@ def _resolved(spec: SweepSpec, folder: Path) -> SweepSpec:
             "source": absolute(spec.source) if spec.source else None,
             "storage": absolute(spec.storage),
             "trial": trial,
+            "task": spec.task.model_copy(update={"style": absolute(style)}) if style else spec.task,
         }
     )

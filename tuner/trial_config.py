@@ -21,15 +21,6 @@ def merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
-def with_default_names(trial: Mapping[str, Any]) -> dict[str, Any]:
-    """``trial`` with the default component where an option of a generator or discriminator is given, or searched, but no name."""
-    named = dict(trial)
-    for key in ("generator", "discriminator"):
-        if isinstance(options := named.get(key, {}), Mapping):
-            named[key] = {"name": TrialConfig.model_fields[key].default.name} | dict(options)
-    return named
-
-
 def trial_config(base: Mapping[str, Any], values: Mapping[str, Any]) -> TrialConfig:
     """The validated configuration of the trial with these searched values; pydantic's ValidationError when they do not fit."""
     return TrialConfig.model_validate(merged(base, values))

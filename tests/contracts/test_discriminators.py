@@ -207,6 +207,17 @@ def test_more_scales_than_stages_are_refused(name: str) -> None:
         build(name, scales=0)
 
 
+@on_a_trunk
+def test_images_too_small_for_the_trunk_are_refused_before_anything_is_built(name: str) -> None:
+    cls, info = DISCRIMINATORS[name], BACKBONES["vgg16"]
+    smallest = info.smallest_sides[-1]
+    assert cls.unfit(cls.Options(), info, smallest) == []
+    expected = f"must be >= {smallest} for vgg16, but images come with 8"
+    assert cls.unfit(cls.Options(), info, 8) == [("input_px", expected)]
+    assert cls.unfit(cls.Options(input_px=smallest), info, 8) == []
+    assert cls.unfit(cls.Options(input_px=8), info, 64) == [("input_px", expected)]
+
+
 @pytest.mark.parametrize("depth", range(6))
 def test_the_trunk_is_frozen_to_the_depth_asked_for(depth: int) -> None:
     stages = build("trunk", frozen_depth=depth).backbone.stages

@@ -15,7 +15,7 @@ from trainables.data import ImageDataset
 from trainables.gan import GanTrainer
 from trainables.storage import Storage
 
-PREVIEW = torch.zeros(4, 3, 8, 8)
+PREVIEW = grid(torch.zeros(4, 3, 8, 8))
 
 
 def state(value: float) -> dict[str, object]:
@@ -27,7 +27,7 @@ def test_a_real_trainers_state_round_trips(dataset: ImageDataset, tmp_path: Path
     trainer.step()
     files = TrialFiles(Storage(tmp_path))
     report = {"step": 1, "score": 3.5, "score_best": 3.5, "problem": None, "metrics": {"fid[x,64px,n=2]": 3.5}, "last": False}
-    files.save(trainer.state_dict(), report, trainer.sample(torch.zeros(4, 16)), is_best=True)
+    files.save(trainer.state_dict(), report, grid(trainer.sample(torch.zeros(4, 16))), is_best=True)
     loaded = files.load(1)
     assert differences(loaded["trainer"], trainer.state_dict()) == []
     assert loaded["report"] == report
@@ -44,7 +44,7 @@ def test_the_newest_is_kept_and_the_best_stays_until_a_better_one(tmp_path: Path
         files.save(state(step), {"step": step}, PREVIEW, is_best=best)
         assert files.newest_step() == step
     assert differences(files.load(15)["trainer"], state(15)) == []
-    assert differences(files.load_best(), {"ema": state(10)["ema"], "report": {"step": 10}, "format": 1}) == []
+    assert differences(files.load_best(), {"ema": state(10)["ema"], "report": {"step": 10}, "format": 2}) == []
     previews = [preview_name(step) for step in (5, 10, 15)]
     assert files.storage.list() == ["best.pt", "checkpoint_00000015.pt", *previews]
 
@@ -69,8 +69,8 @@ def test_a_death_between_the_writes_leaves_a_checkpoint_to_resume_from(tmp_path:
 
 def test_another_format_and_a_damaged_file_are_refused_by_name(tmp_path: Path) -> None:
     files = TrialFiles(Storage(tmp_path))
-    files.storage.save("checkpoint_00000001.pt", {"format": 2})
-    with pytest.raises(ValueError, match=r"checkpoint format must be 1, but got 2 in "):
+    files.storage.save("checkpoint_00000001.pt", {"format": 1})
+    with pytest.raises(ValueError, match=r"checkpoint format must be 2, but got 1 in "):
         files.load(1)
     files.storage.write_bytes("best.pt", b"not a checkpoint")
     with pytest.raises(ValueError, match=r"best\.pt is damaged"):

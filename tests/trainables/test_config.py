@@ -19,7 +19,7 @@ def config(**changes: Any) -> TrialConfig:
 WRONG = {
     "unknown key": ({"lr": 1}, "Extra inputs are not permitted"),
     "unknown nested key": ({"optimizer": {"lr": 1}}, "Extra inputs are not permitted"),
-    "unknown backbone": ({"backbone": "vgg61"}, "Input should be"),
+    "unknown backbone": ({"backbone": "vgg61"}, "unknown backbone 'vgg61'; did you mean"),
     "unknown discriminator": ({"discriminator": {"name": "patches"}}, "does not match any of the expected tags"),
     "a layer of another backbone": (
         {"feature_loss": {"layers": ("features.3",)}},

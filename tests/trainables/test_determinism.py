@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.trainables.small import differences, small_config
-from trainables.checkpoint import TrialFiles
+from trainables.checkpoint import TrialFiles, grid
 from trainables.config import TrialConfig
 from trainables.data import ImageDataset
 from trainables.gan import GanTrainer
@@ -55,7 +55,7 @@ def test_stopped_and_resumed_equals_uninterrupted(dataset: ImageDataset, tmp_pat
     uninterrupted = GanTrainer(config, dataset)
     curve(uninterrupted, 3)
     files = TrialFiles(Storage(tmp_path))
-    files.save(uninterrupted.state_dict(), {"step": 3}, uninterrupted.sample(torch.zeros(1, 16)), is_best=False)
+    files.save(uninterrupted.state_dict(), {"step": 3}, grid(uninterrupted.sample(torch.zeros(1, 16))), is_best=False)
     at_the_stop = state(uninterrupted)
     losses = curve(uninterrupted, 3)
 
@@ -67,7 +67,10 @@ def test_stopped_and_resumed_equals_uninterrupted(dataset: ImageDataset, tmp_pat
     assert differences(curve(resumed, 3), losses) == []
     assert differences(resumed.state_dict(), uninterrupted.state_dict()) == []
     # What is not in the state must not differ either: frozen trunk, statistics, extractor.
-    for a, b in ((resumed.discriminator, uninterrupted.discriminator), (resumed.extractor, uninterrupted.extractor)):
+    for a, b in (
+        (resumed.discriminator, uninterrupted.discriminator),
+        (resumed.picture_losses.extractor, uninterrupted.picture_losses.extractor),
+    ):
         assert differences(a.state_dict(), b.state_dict()) == []  # type: ignore[union-attr]
     # The comparison can fail: every part of the state has moved since the stop.
     moved = {place.split("/")[1] for place in differences(at_the_stop, state(uninterrupted))}

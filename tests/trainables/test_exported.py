@@ -15,7 +15,13 @@ from trainables.exported import enlargement, load_export, sample, save_export
 from trainables.generators import GENERATORS, Frame
 
 OPTIONS = {"name": "compact", "z_dim": 8, "channels": 4, "max_channels": 8}
-CONFIG: dict[str, Any] = {"generator": OPTIONS, "resolution": 16, "trial": 3}
+CONFIG: dict[str, Any] = {
+    "task": {"name": "generation"},
+    "generator": OPTIONS,
+    "backbone": "efficientnet_lite0",
+    "resolution": 16,
+    "trial": 3,
+}
 
 
 def generator(seed: int = 0) -> Any:
@@ -32,7 +38,7 @@ def export(tmp_path: Path) -> Path:
 
 def test_an_export_gives_the_same_generator_and_config(export: Path) -> None:
     loaded, config = load_export(export)
-    assert config == {"format": 1} | CONFIG
+    assert config == {"format": 2} | CONFIG
     assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), generator().parameters(), strict=True))
     assert not any(p.requires_grad for p in loaded.parameters())
     assert torch.equal(sample(loaded, range(3)), sample(generator(), range(3)))
@@ -78,19 +84,25 @@ def test_no_folder_and_no_folder_at_all_are_clear_errors(tmp_path: Path) -> None
 
 
 def changed(**changes: Any) -> bytes:
-    return json.dumps({"format": 1} | CONFIG | changes).encode()
+    return json.dumps({"format": 2} | CONFIG | changes).encode()
+
+
+def without(key: str) -> bytes:
+    return json.dumps({"format": 2} | {name: value for name, value in CONFIG.items() if name != key}).encode()
 
 
 DAMAGED_CONFIGS = {
     "no JSON": b"{",
     "no text": b"\xff\xfe\x00",
     "a list": b"[1]",
-    "another format": changed(format=2),
+    "another format": changed(format=1),
     "no format": json.dumps(CONFIG).encode(),
-    "no resolution": json.dumps({"format": 1, "generator": OPTIONS}).encode(),
+    "no resolution": without("resolution"),
     "resolution is text": changed(resolution="big"),
     "resolution is no power of two": changed(resolution=17),
-    "no generator": json.dumps({"format": 1, "resolution": 16}).encode(),
+    "no generator": without("generator"),
+    "no task": without("task"),
+    "unknown task": changed(task={"name": "painting"}),
     "unknown generator": changed(generator={"name": "stylegan"}),
     "unknown option": changed(generator=OPTIONS | {"zdim": 3}),
 }

@@ -29,7 +29,7 @@ config = small_config(kimg=0.016)
 trainer = GanTrainer(config, faces(cache))
 while not trainer.done:
     losses = trainer.step()
-save_export(cache / "export", trainer.ema.state_dict(), {"generator": config.generator.model_dump(), "resolution": 32})
+save_export(cache / "export", trainer.ema.state_dict(), config.model_dump(mode="json"))
 generator, _ = load_export(cache / "export")
 assert sample(generator, range(2)).shape == (2, 3, 32, 32)
 assert trainer.step_index == 2
@@ -64,8 +64,9 @@ def test_frozen_stages_stay_bit_identical_and_the_others_move(dataset: ImageData
     for stage in range(5):
         moved = any(not torch.equal(v, pretrained[k]) for k, v in trunk.items() if k.startswith(f"stages.{stage}."))
         assert moved == (stage >= frozen_depth), stage
-    assert trainer.extractor is not None
-    assert differences(trainer.extractor.state_dict(), dict(pretrained)) == [], "the feature distance keeps its own trunk"
+    extractor = trainer.picture_losses.extractor
+    assert extractor is not None
+    assert differences(extractor.state_dict(), dict(pretrained)) == [], "the feature distance keeps its own trunk"
 
 
 def test_a_step_moves_every_part(dataset: ImageDataset) -> None:
@@ -86,18 +87,18 @@ def test_a_step_moves_every_part(dataset: ImageDataset) -> None:
 
 def test_a_d_step_moves_d_alone_and_a_g_step_g_alone(dataset: ImageDataset) -> None:
     trainer = GanTrainer(small_config(), dataset)
-    real = trainer.real_batch(0)
+    batch = trainer.batches.at(0)
 
     def trained() -> dict[str, dict[str, torch.Tensor]]:
         d = {key: p.detach().clone() for key, p in trainer.discriminator.named_parameters()}
         return {"d": d, "g": parameters(trainer.generator)}
 
     start = trained()
-    trainer.d_step(real)
+    trainer.d_step(batch)
     after_d = trained()
     assert differences(start["g"], after_d["g"]) == []
     assert differences(start["d"], after_d["d"]) != []
-    trainer.g_step(real)
+    trainer.g_step(batch)
     after_g = trained()
     assert differences(after_d["d"], after_g["d"]) == []
     assert differences(after_d["g"], after_g["g"]) != []
@@ -127,7 +128,7 @@ def test_the_feature_distance_falls_when_it_is_all_that_g_learns_from(dataset: I
 @pytest.mark.parametrize("off", [{"layers": ()}, {"layers": ("blocks.1",), "weight": 0}])
 def test_without_feature_loss_there_is_no_extractor(dataset: ImageDataset, off: dict[str, object]) -> None:
     trainer = GanTrainer(small_config(feature_loss=off), dataset)
-    assert trainer.extractor is None
+    assert trainer.picture_losses.extractor is None
     assert "feature_distance" not in trainer.step()
 
 
@@ -154,7 +155,7 @@ def test_losses_that_are_reported_are_those_of_the_whole_objective(dataset: Imag
 
     def gradient(weight: float) -> torch.Tensor:
         trainer = GanTrainer(small_config(feature_loss={"layers": ("blocks.1",), "weight": weight}), dataset)
-        trainer.g_step(trainer.real_batch(0))
+        trainer.g_step(trainer.batches.at(0))
         return torch.cat([p.grad.flatten() for p in trainer.generator.parameters() if p.grad is not None])
 
     adversarial, with_one, with_two = gradient(0), gradient(1), gradient(2)

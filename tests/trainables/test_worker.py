@@ -15,11 +15,25 @@ from tests.trainables.small import differences, small_config
 from trainables.checkpoint import TrialFiles
 from trainables.collective import Collective
 from trainables.data import ImageDataset
+from trainables.evaluation import FixedInputs, Pictures
 from trainables.gan import GanTrainer
 from trainables.metrics import parse_metric
 from trainables.metrics.embedding import NotFiniteError
+from trainables.randomness import indexed_noise
 from trainables.storage import Storage
-from trainables.worker import evaluate, evaluation_samples, leave_nothing_behind, train_until
+from trainables.worker import evaluate, leave_nothing_behind, train_until
+
+
+class Evaluator:
+    """What `evaluate` needs of a `TrialEvaluator` beside its values."""
+
+    def __init__(self, trainer: GanTrainer, dataset: ImageDataset) -> None:
+        pictures = Pictures(dataset, dataset, dataset, None)
+        self.inputs = FixedInputs(trainer.task, pictures, trainer.z_dim, trainer.device)
+
+    def diversity(self, values: dict[str, float]) -> float | None:
+        return None
+
 
 METRIC = str(parse_metric("fid[efficientnet_lite1,64px,n=32]"))
 
@@ -55,15 +69,17 @@ def test_an_evaluation_writes_what_its_report_says(dataset: ImageDataset, tmp_pa
         trainer.step()
         seen: list[torch.Tensor] = []
 
-        def evaluator(images: Any, seen: list[torch.Tensor] = seen) -> dict[str, float]:
-            seen.append(images(torch.arange(3)))
-            return {METRIC: next(fids), "kid": 0.1}
+        class Scripted(Evaluator):
+            def __call__(self, sample: Any, seen: list[torch.Tensor] = seen) -> dict[str, float]:
+                seen.append(sample(self.inputs(torch.arange(3))[0]))
+                return {METRIC: next(fids), "kid": 0.1}
 
         report = {"number": 0, "step": trainer.step_index, "score_best": best}
-        added = evaluate(trainer, evaluator, files, report)  # type: ignore[arg-type]
+        added = evaluate(trainer, Scripted(trainer, dataset), files, report)  # type: ignore[arg-type]
         best = added["score_best"]
         assert best == expected_best
-        assert torch.equal(seen[0], evaluation_samples(trainer, torch.arange(3)))
+        z = indexed_noise(torch.arange(3), trainer.z_dim, 0, "evaluation")
+        assert torch.equal(seen[0], trainer.sample(z))
         saved = files.load(trainer.step_index)
         assert differences(saved["trainer"], trainer.state_dict()) == []
         assert saved["report"] == report | added
@@ -71,19 +87,22 @@ def test_an_evaluation_writes_what_its_report_says(dataset: ImageDataset, tmp_pa
 
 
 def test_pictures_that_are_not_finite_are_the_trials_problem(dataset: ImageDataset, tmp_path: Path) -> None:
-    def evaluator(images: Any) -> dict[str, float]:
-        raise NotFiniteError("image 3 is NaN")
+    class Failing(Evaluator):
+        def __call__(self, sample: Any) -> dict[str, float]:
+            raise NotFiniteError("image 3 is NaN")
 
     trainer, files = GanTrainer(small_config(), dataset), TrialFiles(Storage(tmp_path))
     report = {"number": 0, "step": 0, "score_best": math.inf}
-    assert evaluate(trainer, evaluator, files, report) == {"problem": "image 3 is NaN at 0.00 kimg"}  # type: ignore[arg-type]
+    found = evaluate(trainer, Failing(trainer, dataset), files, report)  # type: ignore[arg-type]
+    assert found == {"problem": "image 3 is NaN at 0.00 kimg"}
     assert files.newest_step() is None
 
 
 def test_evaluation_pictures_depend_on_the_index_alone(dataset: ImageDataset) -> None:
     trainer = GanTrainer(small_config(), dataset)
-    whole = evaluation_samples(trainer, torch.arange(6))
-    torch.testing.assert_close(evaluation_samples(trainer, torch.tensor([5, 2])), whole[[5, 2]], rtol=0, atol=1e-5)
+    inputs = Evaluator(trainer, dataset).inputs
+    whole, some = (trainer.sample(inputs(torch.tensor(indices))[0]) for indices in (range(6), [5, 2]))
+    torch.testing.assert_close(some, whole[[5, 2]], rtol=0, atol=1e-5)
 
 
 def draws() -> tuple[float, float, float]:
@@ -92,19 +111,19 @@ def draws() -> tuple[float, float, float]:
 
 def test_nothing_is_left_behind() -> None:
     try:
-        leave_nothing_behind(3)
+        leave_nothing_behind(small_config(seed=3))
         fresh = draws()
         torch.set_default_dtype(torch.float64)
         torch.set_grad_enabled(False)
         torch.backends.cudnn.benchmark = True
-        leave_nothing_behind(3)
+        leave_nothing_behind(small_config(seed=3))
         assert draws() == fresh
         assert torch.get_default_dtype() == torch.float32
         assert torch.is_grad_enabled()
         assert not torch.backends.cudnn.benchmark
-        leave_nothing_behind(4)
+        leave_nothing_behind(small_config(seed=4))
         assert draws() != fresh
-        leave_nothing_behind(2**40)  # numpy takes 32 bits
+        leave_nothing_behind(small_config(seed=2**40))  # numpy takes 32 bits
     finally:
         torch.set_default_dtype(torch.float32)
         torch.set_grad_enabled(True)
@@ -112,12 +131,12 @@ def test_nothing_is_left_behind() -> None:
 
 
 def test_a_trial_after_another_that_left_a_mess_gives_the_same_curve(dataset: ImageDataset) -> None:
-    leave_nothing_behind(5)
+    leave_nothing_behind(small_config(seed=5))
     fresh = [GanTrainer(small_config(), dataset).step()]
     try:
         torch.set_default_dtype(torch.float64)
         torch.set_grad_enabled(False)
-        leave_nothing_behind(5)
+        leave_nothing_behind(small_config(seed=5))
         assert differences([GanTrainer(small_config(), dataset).step()], fresh) == []
     finally:
         torch.set_default_dtype(torch.float32)

@@ -10,7 +10,11 @@ import yaml
 
 from tests.tuner.command import GONE, SPEC, Command, ReachedRay, line_of
 
-BACKBONES = "efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, mobilenet_v2, resnet18, resnet50, vgg16"
+BACKBONES = (
+    "convnext_tiny, efficientnet_b0, efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, mobilenet_v2, "
+    "resnet18, resnet50, squeezenet1_1, vgg16, vgg19"
+)
+ANY_BY_NAME = ", torchvision/NAME, timm/NAME"
 
 
 def test_missing_spec_names_the_yaml_files_nearby(command: Command) -> None:
@@ -86,11 +90,11 @@ ONE_SPEC = {
     ),
     "unknown backbone": (
         {"space/backbone": GONE, "space/feature_loss.layers": GONE, "trial/backbone": "resnet8"},
-        [("backbone", "trial.backbone", f"unknown backbone 'resnet8'; did you mean 'resnet18'? Valid: {BACKBONES}")],
+        [("backbone", "trial.backbone", f"unknown backbone 'resnet8'; did you mean 'resnet18'? Valid: {BACKBONES}{ANY_BY_NAME}")],
     ),
     "unknown backbone in the space": (
         {"space/backbone": {"choice": ["efficientnet_lite0", "vgg61"]}, "space/feature_loss.layers": GONE},
-        [("backbone", "space.backbone", f"unknown backbone 'vgg61'; did you mean 'vgg16'? Valid: {BACKBONES}")],
+        [("backbone", "space.backbone", f"unknown backbone 'vgg61'; did you mean 'vgg19'? Valid: {BACKBONES}{ANY_BY_NAME}")],
     ),
     "unknown backbone that makes a condition impossible": (
         {"space/backbone": {"choice": ["efficientnet_lite0", "efficientnet_lit1"]}},
@@ -166,7 +170,7 @@ ONE_SPEC = {
             ("optimizer.lr", "space.optimizer.lr", "unknown key of a trial 'lr'. Valid: beta1, beta2, discriminator_lr, "
              "generator_lr, trunk_lr_multiplier"),
             ("generator.zdim", "space.generator.zdim", "unknown key of a trial 'zdim'; did you mean 'z_dim'? Valid: channels, "
-             "max_channels, name, z_dim"),
+             "depth, frozen_depth, max_channels, name, z_dim"),
             ("kimg", "space.kimg", "cannot be searched: it is set by 'budget.kimg'"),
         ],
     ),
@@ -184,7 +188,6 @@ ONE_SPEC = {
         [("metric:finalists", "finalists.metric", "unknown feature extractor 'incepton'; did you mean 'inception'? "
           f"Valid: {BACKBONES.replace('mobilenet', 'inception, mobilenet')}")],
     ),
-    "no metric": ({"trial/evaluation": {}}, [("evaluation", "trial.evaluation.metric", "must be given, but is missing")]),
     "a grace period as long as a trial": (
         {"scheduler/grace_kimg": 2},
         [("grace_kimg", "scheduler.grace_kimg", "must be less than budget.kimg (2), but got 2")],
@@ -214,7 +217,7 @@ ONE_SPEC = {
     ),
     "an option of another discriminator": (
         {"trial/discriminator": {"name": "projected"}},
-        [("discriminator.frozen_depth", "space.discriminator.frozen_depth", "unknown key 'frozen_depth'. Valid: head_channels, "
+        [("discriminator.frozen_depth", "space.discriminator.frozen_depth", "unknown key 'frozen_depth'. Valid: conditional, head_channels, "
           "input_px, mixed_channels, mixing, name, scales")],
     ),
     "unknown shipped space": (

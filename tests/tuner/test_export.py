@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from tests.tuner.command import SPEC, Command
 from tests.tuner.test_results import METRIC, diverged, report
-from trainables.checkpoint import TrialFiles
+from trainables.checkpoint import TrialFiles, grid
 from trainables.generators import GENERATORS, Frame
 from trainables.generators.compact import CompactOptions
 from tuner.export import export_best
@@ -53,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         one = report(10, fid, fid)
         record.add(one)
         records.end(number, State.COMPLETE, "reached its budget of images")
-        preview = torch.zeros(4, 3, RESOLUTION, RESOLUTION)
+        preview = grid(torch.zeros(4, 3, RESOLUTION, RESOLUTION))
         TrialFiles(paths.trial(number)).save({"ema": state(number)}, one, preview, is_best=True)
     records.open(2, values(2)).add(diverged(5))
     records.end(2, State.FAILED, "d_loss is nan")
@@ -206,15 +206,15 @@ print(sorted(packages & {{"ray", "optuna", "tensorboard", "search_spaces", "clus
         ("file", "content", "message"),
         [
             ("config.json", b"{", "config.json is damaged"),
-            ("config.json", b"[]", "config.json: format must be 1, but got []"),
+            ("config.json", b"[]", "config.json: format must be 2, but got []"),
             ("config.json", b"\xff", "config.json is damaged"),
-            ("config.json", b'{"format": 99}', "format must be 1, but got 99"),
-            ("config.json", b'{"format": 1}', "config.json is damaged"),
-            ("config.json", b'{"format": 1, "resolution": 32, "generator": {"name": "compacd"}}', "config.json is damaged"),
-            ("config.json", b'{"format": 1, "resolution": "x", "generator": {"name": "compact"}}', "config.json is damaged"),
+            ("config.json", b'{"format": 99}', "format must be 2, but got 99"),
+            ("config.json", b'{"format": 2}', "config.json is damaged"),
+            ("config.json", b'{"format": 2, "resolution": 32, "generator": {"name": "compacd"}}', "config.json is damaged"),
+            ("config.json", b'{"format": 2, "resolution": "x", "generator": {"name": "compact"}}', "config.json is damaged"),
             (
                 "config.json",
-                b'{"format": 1, "resolution": 32, "generator": {"name": "compact"}}',
+                b'{"format": 2, "resolution": 32, "task": {"name": "generation"}, "backbone": "vgg16", "generator": {"name": "compact"}}',
                 "generator.safetensors is damaged",
             ),
             ("generator.safetensors", b"", "generator.safetensors is damaged"),

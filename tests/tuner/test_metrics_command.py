@@ -66,7 +66,8 @@ def export(tmp_path: Path) -> str:
     options = GENERATORS["compact"].Options(name="compact", z_dim=16, channels=4, max_channels=8)
     with torch.random.fork_rng():
         generator = GENERATORS["compact"](options, Frame(32), pytest.fail)
-    save_export(tmp_path / "export", generator.state_dict(), {"generator": options.model_dump(mode="json"), "resolution": 32})
+    config = {"task": {"name": "generation"}, "generator": options.model_dump(mode="json"), "backbone": "vgg16", "resolution": 32}
+    save_export(tmp_path / "export", generator.state_dict(), config)
     return str(tmp_path / "export")
 
 

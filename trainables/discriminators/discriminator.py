@@ -50,6 +50,12 @@ def in_trunk(name: str) -> bool:
     return "backbone" in name.split(".")
 
 
+def size_problems(info: Any, input_px: int | None, resolution: int) -> list[Problem]:
+    """What is wrong with the side of the images that a trunk reads to its last stage, for `Discriminator.unfit`."""
+    side, smallest = input_px or resolution, info.smallest_sides[-1]
+    return [] if side >= smallest else [("input_px", f"must be >= {smallest} for {info.name}, but images come with {side}")]
+
+
 def raise_if(problems: list[Problem]) -> None:
     """One `ValueError` that says all problems."""
     if problems:

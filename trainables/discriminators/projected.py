@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.discriminators.condition import ConditionEmbedding, condition_problems
-from trainables.discriminators.discriminator import Discriminator, Problem, Trunk, raise_if, resize
+from trainables.discriminators.discriminator import Discriminator, Problem, Trunk, raise_if, resize, size_problems
 from trainables.discriminators.heads import Head
 from trainables.registry import Options
 
@@ -87,7 +87,7 @@ class ProjectedDiscriminator(Discriminator):
 
     @classmethod
     def unfit(cls, options: ProjectedOptions, info: Any, resolution: int, condition_channels: int = 0) -> list[Problem]:
-        return _problems(options, info, condition_channels)
+        return _problems(options, info, condition_channels) + size_problems(info, options.input_px, resolution)
 
 
 def _problems(options: ProjectedOptions, info: Any, condition_channels: int) -> list[Problem]:

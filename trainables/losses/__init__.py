@@ -12,7 +12,6 @@ from trainables.losses.adversarial import (
     wasserstein,
 )
 from trainables.losses.discriminator_step import DiscriminatorStep
-from trainables.losses.feature_distance import feature_distance, moments
 from trainables.losses.feature_forms import FEATURE_DISTANCES, FEATURE_FORMS
 from trainables.losses.feature_loss import FeatureLossOptions, feature_loss
 from trainables.losses.gram import gram_distance, gram_matrices
@@ -31,11 +30,9 @@ __all__ = [
     "FeatureLossOptions",
     "ReconstructionLoss",
     "Regulariser",
-    "feature_distance",
     "feature_loss",
     "gram_distance",
     "gram_matrices",
-    "moments",
 ]
 
 ADVERSARIAL: Registry[AdversarialLoss] = Registry(

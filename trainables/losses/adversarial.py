@@ -37,32 +37,32 @@ def _mean(logits: Logits, of: Callable[[Tensor], Tensor]) -> Tensor:
 # -log D = softplus(-logit) and -log(1 - D) = softplus(logit). G's gradient vanishes where D is sure of itself.
 minimax = AdversarialLoss(
     discriminator=lambda real, fake: _mean(real, lambda x: F.softplus(-x)) + _mean(fake, F.softplus),
-    generator=lambda fake, _=None: -_mean(fake, F.softplus),
+    generator=lambda fake, _: -_mean(fake, F.softplus),
 )
 
 # Goodfellow et al. 2014, section 3: the same D; G maximises log D(G(z)) instead.
 non_saturating = AdversarialLoss(
     discriminator=minimax.discriminator,
-    generator=lambda fake, _=None: _mean(fake, lambda x: F.softplus(-x)),
+    generator=lambda fake, _: _mean(fake, lambda x: F.softplus(-x)),
 )
 
 # Lim and Ye 2017, "Geometric GAN".
 hinge = AdversarialLoss(
     discriminator=lambda real, fake: _mean(real, lambda x: F.relu(1 - x)) + _mean(fake, lambda x: F.relu(1 + x)),
-    generator=lambda fake, _=None: -_mean(fake, lambda x: x),
+    generator=lambda fake, _: -_mean(fake, lambda x: x),
 )
 
 # Mao et al. 2017, eq. 2, with labels a = -1 for fake and b = 1 for real, and c = 1 what G wants: the paper's 0-1 coding (eq. 9)
 # with the undecided D at 0, as in the other objectives.
 least_squares = AdversarialLoss(
     discriminator=lambda real, fake: (_mean(real, lambda x: (x - 1).square()) + _mean(fake, lambda x: (x + 1).square())) / 2,
-    generator=lambda fake, _=None: _mean(fake, lambda x: (x - 1).square()) / 2,
+    generator=lambda fake, _: _mean(fake, lambda x: (x - 1).square()) / 2,
 )
 
 # Arjovsky et al. 2017, eq. 2. The critic must be kept Lipschitz: by spectrally normalised heads, or `gradient_penalty`.
 wasserstein = AdversarialLoss(
     discriminator=lambda real, fake: _mean(fake, lambda x: x) - _mean(real, lambda x: x),
-    generator=lambda fake, _=None: -_mean(fake, lambda x: x),
+    generator=lambda fake, _: -_mean(fake, lambda x: x),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.metrics.driving import AnyMetric, label, parse_any_metric, score
+from trainables.metrics.driving import AnyMetric, label, of_n, parse_any_metric, score
 from trainables.metrics.evaluator import Evaluator
 from trainables.metrics.kinds import KINDS, Kind
 from trainables.metrics.names import MetricName, parse_metric, require_same
@@ -14,6 +14,7 @@ __all__ = [
     "Kind",
     "MetricName",
     "label",
+    "of_n",
     "parse_any_metric",
     "parse_metric",
     "require_same",

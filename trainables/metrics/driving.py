@@ -1,4 +1,4 @@
-"""The metric that drives a search, of whatever kind: a set metric (``fid[...]``) or a paired one (``psnr[...]``).
+"""The metric that drives a search, of whatever kind: of sets (``fid[...]``), of pairs (``psnr[...]``) or both (``artfid[...]``).
 
 What decides (scheduler, sampler, ranking) compares *scores*, of which less is always better: a metric's value, negated where
 higher values are better. What people read shows values.
@@ -6,19 +6,22 @@ higher values are better. What people read shows values.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
+from trainables.metrics.artfid import KIND as ARTFID
+from trainables.metrics.artfid import ArtFidName, parse_artfid
 from trainables.metrics.kinds import KINDS
 from trainables.metrics.names import MetricName, parse_metric
 from trainables.metrics.paired import PAIRED, PairedName, parse_paired
 from trainables.registry import unknown_name
 
-AnyMetric: TypeAlias = MetricName | PairedName
+AnyMetric: TypeAlias = MetricName | PairedName | ArtFidName
 
 
-def parse_any_metric(text: str, backbones: Iterable[str] | None = None) -> AnyMetric:
-    """Reads the name of a set metric or of a paired one.
+def parse_any_metric(text: str, backbones: Sequence[str] | None = None) -> AnyMetric:
+    """Reads the name of any metric.
 
     Args:
         backbones: names that may serve as extractor beside ``inception``; not checked when None.
@@ -29,9 +32,17 @@ def parse_any_metric(text: str, backbones: Iterable[str] | None = None) -> AnyMe
     kind = text.partition("[")[0].strip()
     if kind in PAIRED:
         return parse_paired(text)
+    if kind == ARTFID:
+        return parse_artfid(text, backbones)
     if "[" in text and kind not in KINDS:
-        raise ValueError(unknown_name("metric", kind, [*KINDS, *PAIRED]))
+        raise ValueError(unknown_name("metric", kind, [*KINDS, *PAIRED, ARTFID]))
     return parse_metric(text, backbones)
+
+
+def of_n(text: str, n: int) -> str:
+    """The full name of the same metric from ``n`` images."""
+    name = parse_any_metric(text)
+    return str(ArtFidName(replace(name.fid, n=n)) if isinstance(name, ArtFidName) else replace(name, n=n))
 
 
 def score(metric: AnyMetric, value: float) -> float:

@@ -49,6 +49,12 @@ KINDS: Registry[Kind] = Registry(
         "recall": Kind(summary="share of real images within the generated manifold", value=recall, lower_is_better=False),
         "density": Kind(summary="real balls that hold a generated image, on average", value=density, lower_is_better=False),
         "coverage": Kind(summary="share of real balls that hold a generated image", value=coverage, lower_is_better=False),
+        "diversity": Kind(
+            summary="root mean square distance between generated images' features, relative to real images'",
+            value=lambda real, generated: generated.spread / real.spread if real.spread else 1.0,
+            lower_is_better=False,
+            needs_rows=False,
+        ),
         "copied": Kind(summary="share of generated images that copy a training image", value=copied_share),
     },
 )

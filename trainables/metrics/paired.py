@@ -7,7 +7,7 @@ not depend on batches. The number of images is part of a name: ``psnr[n=500]``, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,13 +81,21 @@ class PairedEvaluator:
     """
 
     def __init__(self, metrics: Sequence[str], *, collective: Collective, device: torch.device, batch_size: int = 32) -> None:
-        self.names = [parse_paired(text) for text in metrics]
-        if not self.names or len(set(self.names)) < len(self.names):
+        names = [parse_paired(text) for text in metrics]
+        if not names or len(set(names)) < len(names):
             raise ValueError(f"metrics must be at least one, each named once, but got {list(metrics)}")
-        self.collective = collective
-        self.device = device
-        self.batch_size = batch_size
-        self._scores = {name: PAIRED[name.kind](name.network, device) for name in self.names}
+        self._scores = {str(name): (name.n, PAIRED[name.kind](name.network, device)) for name in names}
+        self.collective, self.device, self.batch_size = collective, device, batch_size
+
+    @classmethod
+    def of(
+        cls, scores: Mapping[str, tuple[int, Score]], *, collective: Collective, device: torch.device, batch_size: int = 32
+    ) -> PairedEvaluator:
+        """One for scores of any kind: name → (over how many images, score)."""
+        evaluator = cls.__new__(cls)
+        evaluator._scores = dict(scores)
+        evaluator.collective, evaluator.device, evaluator.batch_size = collective, device, batch_size
+        return evaluator
 
     @torch.no_grad()
     def __call__(self, restore: Callable[[Tensor], tuple[Tensor, Tensor]]) -> dict[str, float]:
@@ -100,15 +108,15 @@ class PairedEvaluator:
         Raises:
             NotFiniteError: an output holds NaN or infinity (`WorkerFailedError` on other workers).
         """
-        largest = max(name.n for name in self.names)
+        largest = max(n for n, _ in self._scores.values())
         values = {name: self.collective.gather_rows(part) for name, part in together(
             self.collective, lambda: self._own_share(restore, largest)).items()}  # fmt: skip
-        return {str(name): float(values[name][: name.n].mean()) for name in self.names}
+        return {name: float(values[name][:n].mean()) for name, (n, _) in self._scores.items()}
 
-    def _own_share(self, restore: Callable[[Tensor], tuple[Tensor, Tensor]], total: int) -> dict[PairedName, Tensor]:
+    def _own_share(self, restore: Callable[[Tensor], tuple[Tensor, Tensor]], total: int) -> dict[str, Tensor]:
         share = self.collective.share(total)
-        parts: dict[PairedName, list[Tensor]] = {
-            name: [torch.zeros(0, dtype=torch.float64, device=self.device)] for name in self.names
+        parts: dict[str, list[Tensor]] = {
+            name: [torch.zeros(0, dtype=torch.float64, device=self.device)] for name in self._scores
         }
         for indices in torch.arange(share.start, share.stop).split(self.batch_size):
             count = len(indices)
@@ -117,7 +125,7 @@ class PairedEvaluator:
             outputs, targets = restore(torch.cat([indices, indices[-1:].expand(self.batch_size - count)]))
             check_finite(outputs[:count], indices, "output image")
             with full_precision(self.device):
-                for name, score in self._scores.items():
+                for name, (_, score) in self._scores.items():
                     values = score(quantise(outputs.to(self.device)), quantise(targets.to(self.device)))
                     parts[name].append(values[:count].double())
         return {name: torch.cat(part) for name, part in parts.items()}

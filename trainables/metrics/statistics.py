@@ -69,6 +69,12 @@ class Statistics:
         factor = self.factor()
         return factor.T @ factor
 
+    @property
+    def spread(self) -> float:
+        """Root mean square distance of two different features, √(2 tr Σ)."""
+        trace = self.factor().square().sum() if self.scatter is None else self.scatter.trace() / (self.count - 1)
+        return float((2 * trace).sqrt())
+
     def factor(self) -> Tensor:
         """F with FᵀF = covariance, float64 [N, D]: the centred features over √(N-1). Needs every row."""
         return (self.every_row().double() - self.mean) / (self.count - 1) ** 0.5

@@ -1,0 +1,66 @@
+"""Building a trial's networks from its configuration: the one place that joins task, generator, discriminator and backbone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.backbones import BACKBONES, load_backbone
+from trainables.backbones.weights import RANDOM
+from trainables.discriminators import DISCRIMINATORS
+from trainables.generators import GENERATORS, Frame
+from trainables.tasks import TASKS, Task
+
+
+def build_task(options: Any, resolution: int) -> Task:
+    """The task of these options, for pictures of this side in pixels."""
+    return TASKS[options.name](options, resolution)
+
+
+def frame_of(task: Task) -> Frame:
+    """What a generator for this task takes and gives."""
+    return Frame(task.resolution, task.in_channels, task.out_channels)
+
+
+def build_generator(options: Any, task: Task, backbone: str, weights: str = RANDOM) -> nn.Module:
+    """A generator as training starts it; with random ``weights``, as a shell for a state dict.
+
+    Args:
+        options: of an entry of `GENERATORS`.
+        backbone: name of the network that generators with a pretrained part start from.
+        weights: as in `load_backbone`.
+    """
+    generator: nn.Module = GENERATORS[options.name](
+        options, frame_of(task), lambda channels: load_backbone(BACKBONES[backbone], weights, channels)
+    )
+    return generator
+
+
+def build_discriminator(options: Any, task: Task, backbone: str, weights: str) -> nn.Module:
+    """A discriminator as training starts it; arguments as for `build_generator`."""
+    discriminator: nn.Module = DISCRIMINATORS[options.name](
+        options, lambda channels: load_backbone(BACKBONES[backbone], weights, channels), task.condition_channels
+    )
+    return discriminator
+
+
+def make_pictures(task: Task, network: nn.Module, inputs: Tensor) -> Tensor:
+    """Pictures [N, 3, H, W] in [-1, 1] of a generator: from latents [N, z_dim], or from conditions [N, in_channels, H, W]."""
+    return task.compose(inputs, network(inputs))
+
+
+def parameters_of(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The parameters that are trained, by name."""
+    return [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+
+
+def z_dim_of(generator: nn.Module) -> int:
+    """Length of a generator's latents; 0 where it takes pictures."""
+    return int(generator.z_dim)  # type: ignore[arg-type]
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network lives."""
+    return next(network.parameters()).device

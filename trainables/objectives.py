@@ -1,0 +1,125 @@
+"""What is added to the adversarial losses: G's picture losses, and D's regularisers."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.backbones import BACKBONES, load_backbone
+from trainables.batches import Batch, Images
+from trainables.collective import Collective
+from trainables.config import TrialConfig
+from trainables.discriminators.discriminator import resize
+from trainables.losses import (
+    RECONSTRUCTION,
+    REGULARISERS,
+    DiscriminatorStep,
+    Regulariser,
+    feature_loss,
+    gram_distance,
+    gram_matrices,
+)
+from trainables.networks import parameters_of
+from trainables.tasks import Task
+
+_STYLE_BATCH = 32
+
+
+class PictureLosses:
+    """G's losses on its pictures themselves: feature distance, style, reconstruction; (name, weight, value) of each in use."""
+
+    def __init__(
+        self, config: TrialConfig, task: Task, style: Images | None, collective: Collective, device: torch.device
+    ) -> None:
+        self.options, self.reconstruction = config.feature_loss, config.reconstruction
+        self.restores = task.in_channels > 0
+        self.collective = collective
+        self.extractor: nn.Module | None = None
+        if config.uses_features:
+            info = BACKBONES[config.backbone]
+            with torch.random.fork_rng(devices=[]):  # of random weights, asked for by name
+                torch.manual_seed(config.seed)
+                extractor = load_backbone(info, config.weights).freeze(info.depth)
+            self.extractor = config.speed.lay_out(extractor.to(device))
+        self.style_grams = self._style_grams(style, device) if style is not None and self.options.style_layers else {}
+
+    def __call__(self, pictures: Tensor, batch: Batch) -> Iterator[tuple[str, float, Tensor]]:
+        """Losses of G's ``pictures`` [N, 3, R, R] for its part of a batch."""
+        if self.extractor is not None:
+            layers = tuple(dict.fromkeys(self.options.layers + self.options.style_layers))
+            features = self._features(pictures, layers)
+            if self.options.layers and self.options.weight > 0:
+                with torch.no_grad():
+                    wanted = self._features(batch.target, self.options.layers)
+                yield "feature_distance", self.options.weight, feature_loss(features, wanted, self.options, self.collective)
+            if self.style_grams:
+                yield "style_distance", self.options.style_weight, gram_distance(features, self.style_grams)
+        if self.restores and self.reconstruction.weight > 0:
+            distance = RECONSTRUCTION[self.reconstruction.name]
+            yield "reconstruction", self.reconstruction.weight, distance(pictures, batch.target)
+
+    def _features(self, pictures: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        assert self.extractor is not None
+        features: dict[str, Tensor] = self.extractor(resize(pictures, self.options.input_px), layers)
+        return features
+
+    @torch.no_grad()
+    def _style_grams(self, style: Images, device: torch.device) -> dict[str, Tensor]:
+        """The mean Gram matrices of all style pictures."""
+        totals: dict[str, Tensor] = {}
+        for indices in torch.arange(len(style)).split(_STYLE_BATCH):
+            grams = gram_matrices(self._features(style.batch(indices).to(device), self.options.style_layers))
+            totals = {layer: totals.get(layer, 0) + gram.sum(0) for layer, gram in grams.items()}
+        return {layer: total / len(style) for layer, total in totals.items()}
+
+
+class DiscriminatorPenalties(nn.Module):
+    """The regularisers of D that a trial asks for, each at its own interval of steps; their state is in the state_dict."""
+
+    def __init__(self, options: Sequence[Any], discriminator: nn.Module, collective: Collective) -> None:
+        super().__init__()
+        self.terms = nn.ModuleList(REGULARISERS[o.name](o) for o in options)
+        self.terms.to(next(discriminator.parameters()).device)
+        self._discriminator, self._collective = [discriminator], collective  # in a list: D is no part of this module's state
+        self._trained = parameters_of(discriminator)
+        regularisers: list[Regulariser] = list(self.terms)  # type: ignore[arg-type]
+        self._initial: Mapping[str, Tensor] | None = None
+        if any(r.needs_initial for r in regularisers):
+            self._initial = {name: parameter.detach().clone() for name, parameter in self._trained}
+        trunk_is_needed = any(r.needs_trunk for r in regularisers)
+        self._pretrained = [copy.deepcopy(discriminator).requires_grad_(False)] if trunk_is_needed else []
+
+    def forward(
+        self,
+        step: int,
+        real: Tensor,
+        fake: Tensor,
+        logits: tuple[list[Tensor], list[Tensor]],
+        conditions: tuple[Tensor | None, Tensor | None],
+        mix: Tensor,
+    ) -> Iterator[tuple[str, Tensor]]:
+        """(name, weighted value) of each regulariser that is due at ``step``."""
+        terms: list[Any] = list(self.terms)
+        due = [term for term in terms if step % term.options.every == 0]
+        if not due:
+            return
+        discriminator = self._discriminator[0]
+        seen = DiscriminatorStep(
+            logits=functools.partial(discriminator, condition=conditions[0]),
+            real=real,
+            fake=fake,
+            real_logits=logits[0],
+            fake_logits=logits[1],
+            mix=mix,
+            trained=self._trained,
+            initial=self._initial,
+            features=discriminator.features if self._pretrained else None,  # type: ignore[arg-type]
+            initial_features=self._pretrained[0].features if self._pretrained else None,  # type: ignore[arg-type]
+        )
+        for term in due:
+            yield term.options.name, term(seen, self._collective) * (term.options.weight * term.options.every)
