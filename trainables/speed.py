@@ -33,7 +33,7 @@ class SpeedOptions(Options):
 
     def lay_out(self, network: M) -> M:
         """``network`` in the memory layout of these options."""
-        return network.to(memory_format=torch.channels_last) if self.channels_last else network  # type: ignore[call-overload,no-any-return]
+        return network.to(memory_format=torch.channels_last) if self.channels_last else network
 
     def images(self, x: Tensor) -> Tensor:
         """Images [N, C, H, W] in the memory layout of these options; latents [N, z_dim] as they are."""

@@ -214,7 +214,8 @@ print(sorted(packages & {{"ray", "optuna", "tensorboard", "search_spaces", "clus
             ("config.json", b'{"format": 2, "resolution": "x", "generator": {"name": "compact"}}', "config.json is damaged"),
             (
                 "config.json",
-                b'{"format": 2, "resolution": 32, "task": {"name": "generation"}, "backbone": "vgg16", "generator": {"name": "compact"}}',
+                b'{"format": 2, "resolution": 32, "task": {"name": "generation"}, "backbone": "vgg16", '
+                b'"generator": {"name": "compact"}}',
                 "generator.safetensors is damaged",
             ),
             ("generator.safetensors", b"", "generator.safetensors is damaged"),

@@ -52,7 +52,7 @@ def plan_stages(name: str, build: Callable[[], nn.Module]) -> Plan:
         network = out_of_place(without_data(build)).eval()
         links = _trunk(network)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(_no_pyramid(name, str(error))) from error
+        raise ValueError(_no_pyramid(name, str(error) or "its forward refuses the image")) from error
     plan = _stages(network, links)
     if len(plan.layers) < _MIN_STAGES:
         found = ", ".join(f"{layer.name} (stride {layer.stride})" for layer in plan.layers) or "none"
