@@ -87,7 +87,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         vgg, images = real_weights.vgg16_file(Path(folder)), emoji(Path(folder))
         print("| step size | seed | start | trained on / held out, every 10 steps |\n|---|---|---|---|")
-        for lr in (3e-4, 1e-3):
+        for lr in (1e-4, 3e-4, 1e-3):
             for seed in range(arguments.seeds):
                 for name, start in (("VGG-16", str(vgg)), ("random", "random")):
                     errors = invert_features(images, vgg, start, arguments.steps, seed=seed, lr=lr)
