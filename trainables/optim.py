@@ -38,12 +38,17 @@ class EmaOptions(Options):
 
 def build_optimizer(parameters: Sequence[tuple[str, nn.Parameter]], lr: float, options: OptimizerOptions) -> torch.optim.Adam:
     """Adam over named parameters, those of a pretrained trunk at a rate of their own. Fused: one kernel for all of them."""
-    trunk = [p for name, p in parameters if in_trunk(name)]
-    others = [p for name, p in parameters if not in_trunk(name)]
+    trunk = [p for name, p in parameters if _is_pretrained(name)]
+    others = [p for name, p in parameters if not _is_pretrained(name)]
     groups = [{"params": others, "lr": lr}]
     if trunk:
         groups.append({"params": trunk, "lr": lr * options.trunk_lr_multiplier})
     return torch.optim.Adam(groups, betas=(options.beta1, options.beta2), fused=True)
+
+
+def _is_pretrained(name: str) -> bool:
+    """Whether a trained parameter came with a trunk's weights; those for input channels beyond RGB are new."""
+    return in_trunk(name) and "extra" not in name.split(".")
 
 
 @torch.no_grad()

@@ -85,8 +85,10 @@ def _unknown_backbones(space: Any) -> Iterator[Problem]:
     choices = space.get("backbone", {}) if isinstance(space, dict) else {}
     choices = choices.get("choice") if isinstance(choices, dict) else None
     for name in choices if isinstance(choices, list) else ():
-        if name not in BACKBONES:
-            yield Problem("space.backbone", unknown_name("backbone", str(name), BACKBONES))
+        try:
+            BACKBONES[str(name)]
+        except ValueError as error:
+            yield Problem("space.backbone", str(error))
 
 
 def preflight(spec: SweepSpec, cache_dir: Path, *, resuming: bool = False) -> list[tuple[str, str]]:
@@ -250,7 +252,7 @@ def _folded(error: ValidationError) -> list[Problem]:
 
 def _metric_problem(spec: SweepSpec, key: str, name: str) -> list[Problem]:
     try:
-        metric = parse_any_metric(name, list(BACKBONES))
+        metric = parse_any_metric(name, BACKBONES)
     except ValueError as error:
         return [Problem(key, str(error))]
     task = TASKS[spec.task.name]
@@ -297,7 +299,7 @@ def _weight_problems(spec: SweepSpec) -> Iterator[Problem]:
         names.append(spec.finalists.metric)
     metrics = [parse_any_metric(name) for name in names]
     extractors = {metric.extractor for metric in metrics if not isinstance(metric, PairedName)}
-    wanted |= {(name, "pretrained"): "trial.evaluation.metric" for name in sorted(extractors & set(BACKBONES))}
+    wanted |= {(name, "pretrained"): "trial.evaluation.metric" for name in sorted(extractors) if name in BACKBONES}
     for (name, weights), key in wanted.items():
         try:
             load_backbone(BACKBONES[name], weights)

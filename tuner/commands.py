@@ -33,14 +33,14 @@ from tuner.export import export_best
 from tuner.finalists import SOURCE, best_finalist, score_finalists
 from tuner.group import TRAIN_ENVIRONMENT
 from tuner.metrics_command import compare, show, with_progress
-from tuner.paths import SweepPaths
+from tuner.paths import CACHE_DIR, SweepPaths
 from tuner.preview import show_plan
 from tuner.problems import SpecError
 from tuner.progress import Progress, table
 from tuner.records import shown
 from tuner.results import leaderboard
 from tuner.spec import SweepSpec, dump_spec, load_spec
-from tuner.sweep import CACHE_DIR, Outcome, group_shape, load_paths, run_sweep, sweep_metric, unfinished
+from tuner.sweep import Outcome, group_shape, load_paths, run_sweep, sweep_metric, unfinished
 
 CODE = [Path(package.__file__).parent for package in (cluster, search_spaces, trainables, tuner) if package.__file__]
 INTERRUPTED = 130

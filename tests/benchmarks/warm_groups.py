@@ -26,9 +26,10 @@ from cluster.session import connect
 from tests.tuner.sweeps import silent
 from trainables.storage import Storage
 from tuner.group import TRAIN_ENVIRONMENT
+from tuner.paths import CACHE_DIR
 from tuner.preview import example_trials
 from tuner.spec import SweepSpec, load_spec
-from tuner.sweep import CACHE_DIR, run_sweep
+from tuner.sweep import run_sweep
 from tuner.trial_config import trial_config
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ to length 1, their squared distance averaged over positions and layers. So ``art
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -51,7 +51,7 @@ class ArtFidName:
         return (1 + content) * (1 + fid)
 
 
-def parse_artfid(text: str, backbones: Sequence[str] | None = None) -> ArtFidName:
+def parse_artfid(text: str, backbones: Collection[str] | None = None) -> ArtFidName:
     """Reads ``artfid[efficientnet_lite2,64px,n=64]``.
 
     Raises:

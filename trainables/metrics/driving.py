@@ -6,7 +6,7 @@ higher values are better. What people read shows values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -20,7 +20,7 @@ from trainables.registry import unknown_name
 AnyMetric: TypeAlias = MetricName | PairedName | ArtFidName
 
 
-def parse_any_metric(text: str, backbones: Sequence[str] | None = None) -> AnyMetric:
+def parse_any_metric(text: str, backbones: Collection[str] | None = None) -> AnyMetric:
     """Reads the name of any metric.
 
     Args:

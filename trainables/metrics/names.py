@@ -8,7 +8,7 @@ different scale, so they are never compared.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from trainables.metrics.features import FILTERS, INCEPTION
@@ -19,7 +19,7 @@ from trainables.registry import unknown_name
 DEFAULT_FILTER = "bilinear"
 
 _PATTERN = re.compile(
-    r"(?P<kind>\w+)\[(?P<extractor>[\w.-]+),(?P<size>\d+)px(?:-(?P<filter>\w+))?,n=(?P<n>\d+)\]", flags=re.ASCII
+    r"(?P<kind>\w+)\[(?P<extractor>[\w./-]+),(?P<size>\d+)px(?:-(?P<filter>\w+))?,n=(?P<n>\d+)\]", flags=re.ASCII
 )
 
 
@@ -52,7 +52,7 @@ class MetricName:
         return KINDS[self.kind].lower_is_better
 
 
-def parse_metric(text: str, backbones: Iterable[str] | None = None) -> MetricName:
+def parse_metric(text: str, backbones: Collection[str] | None = None) -> MetricName:
     """Reads a metric's name; the resize filter may be left out (``64px`` means ``64px-bilinear``).
 
     Args:
@@ -72,8 +72,9 @@ def parse_metric(text: str, backbones: Iterable[str] | None = None) -> MetricNam
         filter=match["filter"] or DEFAULT_FILTER,
         n=int(match["n"]),
     )
-    if backbones is not None and name.extractor not in (known := {INCEPTION, *backbones}):
-        raise ValueError(unknown_name("feature extractor", name.extractor, known))
+    # A mapping may know more names than it lists: ``timm/…``.
+    if backbones is not None and name.extractor != INCEPTION and name.extractor not in backbones:
+        raise ValueError(unknown_name("feature extractor", name.extractor, {INCEPTION, *backbones}))
     return name
 
 
