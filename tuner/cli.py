@@ -1,4 +1,4 @@
-"""The ``gansweep`` command. Commands import what they need when they run: ``sample`` must work without Ray and Optuna.
+"""The ``gansweep`` command. Commands import what they need when they run: some must work without Ray and Optuna.
 
 Exit codes: 0 done; 1 something failed; 2 bad input; 130 interrupted, and resumable.
 """
@@ -92,6 +92,21 @@ def sample(
     except (ValueError, OSError) as error:
         fail(error)
     print(f"{n} pictures: {out}")
+
+
+@app.command()
+def apply(
+    export: Annotated[Path, typer.Argument(help="An export's folder, of a task that takes pictures.")],
+    pictures: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Picture files, folders, archives; of any size.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results, each PNG named as its picture.")] = Path("applied"),
+    device: Annotated[str, typer.Option(help="Where the generator runs: cpu, cuda, …")] = "cpu",
+    max_megapixels: Annotated[int, typer.Option(min=1, help="Largest picture to make; each takes about 1 GB.")] = 8,
+    as_json: Json = False,
+) -> None:
+    """Restore, colour, enlarge or restyle pictures with an exported generator. Exit code 1: some could not be, and are named."""
+    from tuner import apply_command
+
+    apply_command.run(export, pictures, out, device, max_megapixels, as_json=as_json)
 
 
 @app.command()

@@ -77,10 +77,11 @@ def export(sweep: Path, trial: int | None, out: Path | None) -> None:
     """`gansweep export`."""
     with _input_errors():
         paths = load_paths(sweep)
-        folder = export_best(paths, load_spec(paths.folder / paths.SPEC), trial, out)
+        spec = load_spec(paths.folder / paths.SPEC)
+        folder = export_best(paths, spec, trial, out)
     print(f"export: {folder}")
     print(f"pictures: {folder / 'samples.png'}")
-    print(f"more: gansweep sample {_quoted(folder)} --n 64 --out grid.png")
+    print(f"more: {_use_of(folder, spec)}")
 
 
 def _check(spec: SweepSpec, console: Console, *, resuming: bool) -> None:
@@ -156,11 +157,18 @@ def _show_result(
     events, pictures = paths.tensorboard(), folder / "samples.png"
     for name, path, command in (
         ("pictures", pictures, f"xdg-open {_quoted(pictures)}"),
-        ("generator", folder, f"gansweep sample {_quoted(folder)} --n 64 --out grid.png"),
+        ("generator", folder, _use_of(folder, spec)),
         ("TensorBoard", events, f"tensorboard --logdir {_quoted(events)}"),
         ("tables", paths.folder, f"ls {_quoted(paths.folder)}"),
     ):
         console.print(f"{name:<12} {path}\n{'':<12} {command}", soft_wrap=True)
+
+
+def _use_of(export: Path, spec: SweepSpec) -> str:
+    """The command that uses an export of this sweep."""
+    if spec.task.name == "generation":
+        return f"gansweep sample {_quoted(export)} --n 64 --out grid.png"
+    return f"gansweep apply {_quoted(export)} PICTURE... --out DIR"
 
 
 def _quoted(path: Path) -> str:

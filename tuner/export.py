@@ -53,6 +53,7 @@ def export_best(paths: SweepPaths, spec: SweepSpec, number: int | None = None, o
             "task": config.task.model_dump(mode="json"),
             "backbone": config.backbone,
             "resolution": config.resolution,
+            "background": spec.data.background,
             "generator": config.generator.model_dump(mode="json"),
             "backbone_weights": config.weights,
             "metrics": metrics,

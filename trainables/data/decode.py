@@ -1,8 +1,8 @@
-"""Bytes of any ordinary picture file → an RGB square.
+"""Bytes of any ordinary picture file → an RGB square to train on (`decode`), or the whole picture (`opened` and `whole`).
 
-Centre crop, antialiased Lanczos resize (as StyleGAN's dataset tool), alpha laid on a background after the resize on
-premultiplied values, EXIF orientation applied, the first frame of an animation. Embedded colour profiles are ignored, as by
-torchvision's ``ImageFolder``.
+Square: centre crop, antialiased Lanczos resize (as StyleGAN's dataset tool), alpha laid on a background after the resize on
+premultiplied values. Both: EXIF orientation applied, the first frame of an animation. Embedded colour profiles are ignored, as
+by torchvision's ``ImageFolder``.
 """
 
 from __future__ import annotations
@@ -73,6 +73,18 @@ def decode(data: bytes, resolution: int, background: str) -> Decoded:
     Raises:
         ValueError: it cannot be decoded; the message is a reason fit to stand beside the file's name.
     """
+    with opened(data) as image:
+        return _decode(image, resolution, background)
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """A picture file of which only the header is read, for a block that decodes it; inside `our_limits`, in any thread.
+
+    Raises:
+        ValueError: it cannot be opened, or decoding it in the block fails; the message is a reason fit to stand beside the
+            file's name.
+    """
     if not data:
         raise ValueError("the file is empty")
     if data.startswith(b"version https://git-lfs"):
@@ -80,13 +92,29 @@ def decode(data: bytes, resolution: int, background: str) -> Decoded:
     try:
         _refuse_icon_bomb(data)
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            return _decode(image, resolution, background)
+            yield image
     except UnidentifiedImageError:
         raise ValueError("not a picture in a format that is read, or its first bytes are damaged") from None
     except (OSError, ValueError, SyntaxError, RuntimeError) as error:
         raise ValueError(str(error) or type(error).__name__) from error
     except Exception as error:  # of damaged files, Pillow lets many kinds escape: struct.error, EOFError, KeyError, …
         raise ValueError(f"decoding it failed: {type(error).__name__} {error}".rstrip()) from error
+
+
+def whole(image: Image.Image, mode: str, background: str) -> NDArray[np.uint8]:
+    """All of an `opened` picture, upright and at its own size: uint8 [3, H, W] for mode RGB, [4, H, W] for RGBA.
+
+    RGB lays transparent pixels on ``background``; RGBA keeps the alpha channel, or makes one that is opaque everywhere.
+
+    Raises:
+        ValueError: it has more than `MAX_PIXELS`.
+    """
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(*image.size)
+    image.load()
+    colour = _to_colour(image)
+    colour = colour.convert("RGBA") if mode == "RGBA" else _laid_on(background, colour)
+    return np.asarray(_upright(colour, image)).transpose(2, 0, 1).copy()
 
 
 def _decode(image: Image.Image, resolution: int, background: str) -> Decoded:
@@ -101,12 +129,8 @@ def _decode(image: Image.Image, resolution: int, background: str) -> Decoded:
     with _one_huge_picture if width * height > _HUGE_PIXELS else nullcontext():
         image.load()
         square = _to_colour(_centre(image)).resize((resolution, resolution), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    if square.mode == "RGBA":
-        canvas = Image.new("RGBA", square.size, ImageColor.getrgb(background))
-        square = Image.alpha_composite(canvas, square).convert("RGB")
-    # After the resize, where it is cheap: crop and resize are the same along both axes.
-    if (turn := _UPRIGHT.get(_orientation(image))) is not None:
-        square = square.transpose(turn)
+    # Turned after the resize, where it is cheap: crop and resize are the same along both axes.
+    square = _upright(_laid_on(background, square), image)
     return Decoded(np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1)), size, mode, kind)
 
 
@@ -139,6 +163,20 @@ def _to_colour(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_to_8_bit(np.asarray(image)))
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _laid_on(background: str, image: Image.Image) -> Image.Image:
+    """RGB or RGBA → RGB."""
+    if image.mode == "RGB":
+        return image
+    canvas = Image.new("RGBA", image.size, ImageColor.getrgb(background))
+    return Image.alpha_composite(canvas, image).convert("RGB")
+
+
+def _upright(picture: Image.Image, image: Image.Image) -> Image.Image:
+    """``picture``, made of ``image``, turned as the EXIF data of ``image`` say."""
+    turn = _UPRIGHT.get(_orientation(image))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _to_8_bit(values: NDArray[np.generic]) -> NDArray[np.uint8]:

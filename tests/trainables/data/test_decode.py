@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.trainables.data.pictures import QUADRANTS, encoded, quadrants, twemoji
-from trainables.data.decode import MAX_PIXELS, decode, our_limits
+from trainables.data.decode import MAX_PIXELS, decode, opened, our_limits, whole
 
 R = 32
 
@@ -274,3 +274,50 @@ def test_damaged_bytes_never_escape_as_another_error(kind: str) -> None:
                 damaged[rng.randrange(len(damaged))] = rng.randrange(256)
             with contextlib.suppress(ValueError):
                 decode(bytes(damaged[: rng.randint(len(good) // 2, len(good))]), R, "white")
+
+
+def whole_picture(data: bytes, mode: str, background: str = "white") -> np.ndarray:
+    with our_limits(), opened(data) as image:
+        return whole(image, mode, background)
+
+
+@pytest.mark.parametrize("name", COLOUR)
+def test_a_whole_picture_has_its_own_size(name: str) -> None:
+    pixels = whole_picture(COLOUR[name](), "RGB")
+    channels, height, width = pixels.shape
+    assert (channels, height) == (3, width)
+    found = [pixels[:, y, x] for y in (height // 4, 3 * height // 4) for x in (width // 4, 3 * width // 4)]
+    np.testing.assert_allclose(np.array(found), np.array(QUADRANTS), atol=12)
+
+
+def test_a_whole_picture_is_upright_and_writable() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = whole_picture(encoded(quadrants(40, 20), "PNG", exif=exif), "RGB")
+    expected = np.asarray(quadrants(40, 20).transpose(Image.Transpose.ROTATE_270)).transpose(2, 0, 1)
+    assert np.array_equal(turned, expected)
+    for size in ((40, 20), (1, 1)):
+        pixels = whole_picture(encoded(quadrants(*size), "PNG"), "RGB")
+        assert pixels.flags.writeable
+        assert pixels.flags.c_contiguous
+
+
+def test_a_whole_picture_s_transparency() -> None:
+    image = quadrants(8, 8)
+    alpha = Image.new("L", (8, 8), 255)
+    alpha.paste(0, (0, 0, 4, 8))
+    image.putalpha(alpha)
+    data = encoded(image, "PNG")
+    assert np.array_equal(whole_picture(data, "RGBA"), np.asarray(image).transpose(2, 0, 1))
+    laid = whole_picture(data, "RGB", "#010203")
+    assert np.array_equal(laid[:, :, :4], np.broadcast_to(np.array([[[1]], [[2]], [[3]]]), (3, 8, 4)))
+    assert np.array_equal(laid[:, :, 4:], np.asarray(quadrants(8, 8)).transpose(2, 0, 1)[:, :, 4:])
+    assert (whole_picture(encoded(quadrants(8, 8), "PNG"), "RGBA")[3] == 255).all()
+
+
+def test_a_whole_picture_is_bounded() -> None:
+    side = int(MAX_PIXELS**0.5) + 1
+    with pytest.raises(ValueError, match="at most 100 Mpx are decoded"):
+        whole_picture(png_chunks(side, side, 8, 0, b""), "RGB")
+    with pytest.raises(ValueError, match="the file is empty"):
+        whole_picture(b"", "RGB")
