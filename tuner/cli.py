@@ -125,6 +125,14 @@ def metrics(
 
 
 @app.command()
+def components(as_json: Json = False) -> None:
+    """List what a spec can choose: tasks, backbones, generators, losses, metrics and the rest, with their options."""
+    from tuner import components_command
+
+    components_command.run(as_json=as_json)
+
+
+@app.command()
 def submit(
     spec: Annotated[Path, typer.Argument(help="The sweep's YAML file, or the folder of a sweep to go on with.")],
     address: JobsAddress = "http://127.0.0.1:8265",
