@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
 IMAGES := examples/twemoji/images
 
-.PHONY: sweep test test-fast lint bench source clean
+.PHONY: sweep test test-fast lint bench experiments source clean
 
 sweep: $(VENV)/.demo  ## run the demo: fine-tune an emoji-face generator, on real pictures and real weights
 	$(BIN)/python examples/twemoji/images.py $(IMAGES)
@@ -26,6 +26,13 @@ lint: $(VENV)/.test  ## style and types
 bench: $(VENV)/.test  ## benchmarks; each prints ratios measured side by side
 	$(PIP) -e '.[bench]'
 	for script in tests/benchmarks/data_cache.py tests/benchmarks/metrics_distance.py tests/benchmarks/metrics_memory.py tests/benchmarks/metrics_throughput.py tests/benchmarks/warm_groups.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python -m tests.benchmarks.training_step
+
+experiments: $(VENV)/.demo  ## run the experiments of docs/experiments.md and write its tables
+	$(PIP) -e '.[experiments]'
+	$(BIN)/python examples/twemoji/images.py $(IMAGES)
+	$(BIN)/python -m examples.experiments.pretraining
+	$(BIN)/python -m examples.experiments.paired
 
 source: $(VENV)/.demo  ## train the demo's source checkpoint anew (about an hour on two cores)
 	$(BIN)/python examples/twemoji/images.py $(IMAGES)

@@ -1,0 +1,112 @@
+"""Whether restoring pictures by the shipped examples beats what is obvious: no network, and a plain U-Net trained on L1 alone.
+
+    python -m examples.experiments.paired
+
+Each task is run as examples/tasks/TASK.yaml says, with the learning rate given here, against a U-Net from scratch with the same
+decoder, the same budget and the best of three learning rates. Three seeds; PSNR on pictures that no run trained on, degraded
+alike for all. Writes its table into docs/experiments.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from examples.experiments.runs import (
+    Result,
+    Run,
+    by_arm,
+    carry_out_all,
+    last,
+    mean_and_spread,
+    of_baseline,
+    table,
+    write_section,
+)
+from trainables.config import TrialConfig
+from trainables.data import DataOptions
+
+ROOT = Path(__file__).parents[2]
+BASELINES = {
+    "super_resolution": "bicubic",
+    "denoising": "the noisy picture",
+    "inpainting": "smooth fill",
+    "colorization": "grey",
+}
+RATES = (5e-4, 1e-3, 2e-3)
+UNET: dict[str, Any] = {
+    "generator": {"name": "unet"},
+    "feature_loss": {"layers": []},
+    "reconstruction": {"name": "l1", "weight": 1},
+}
+
+
+def example(task: str) -> dict[str, Any]:
+    """The shipped example of a task, as data."""
+    found: dict[str, Any] = yaml.safe_load((ROOT / "examples" / "tasks" / f"{task}.yaml").read_text())
+    return found
+
+
+def config_of(task: str, kimg: float, seed: int, rate: float, changes: dict[str, Any]) -> TrialConfig:
+    """The example's trial with these changes."""
+    spec = example(task)
+    trial = spec["trial"] | {"optimizer": {"generator_lr": rate}} | changes
+    trial["evaluation"] = spec["trial"]["evaluation"] | {"every_kimg": kimg / 4}
+    return TrialConfig(**trial, task=spec["task"], resolution=spec["data"]["resolution"], kimg=kimg, seed=seed)
+
+
+def runs_of(task: str, kimg: float, seeds: int, rates: tuple[float, ...] = RATES) -> list[Run]:
+    """The example and the U-Net at each learning rate; of the U-Net, D never acts: G's pre-training is all there is."""
+    data = DataOptions(**example(task)["data"])
+    arms = {"plain U-Net, L1": UNET | {"pretrain_kimg": kimg}, "the example": {}}
+    return [
+        Run(data_name=task, arm=f"{arm}, {rate:g}", config=config_of(task, kimg, seed, rate, changes), data=data)
+        for seed in range(seeds)
+        for arm, changes in arms.items()
+        for rate in rates
+    ]
+
+
+def summary(task: str, results: list[Result], baseline: float) -> str:
+    """A row for each method: the best of its learning rates by the mean over seeds."""
+    best: dict[str, tuple[str, list[Result]]] = {}
+    for arm, found in by_arm(results):
+        method, _, rate = arm.rpartition(", ")
+        if method not in best or mean(found) > mean(best[method][1]):
+            best[method] = (rate, found)
+    rows = [(f"{task}: {method}, learning rate {rate}", found) for method, (rate, found) in best.items()]
+    columns = {
+        f"PSNR, dB ({BASELINES[task]}: {baseline:.2f})": lambda found: mean_and_spread([last(r, "psnr") for r in found], 2),
+        "images/s": lambda found: f"{sum(r['images_per_s'] for r in found) / len(found):.0f}",
+    }
+    return table(rows, columns)
+
+
+def mean(results: list[Result]) -> float:
+    """Mean PSNR at the end."""
+    return sum(last(r, "psnr") for r in results) / len(results)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kimg", type=float, default=4)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tasks", nargs="+", choices=BASELINES, default=list(BASELINES))
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=ROOT / "sweeps" / "experiments")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "experiments.md")
+    args = parser.parse_args()
+    texts = []
+    for task in args.tasks:
+        results = carry_out_all(runs_of(task, args.kimg, args.seeds), args.folder, args.processes)
+        data = DataOptions(**example(task)["data"])
+        (baseline,) = of_baseline(config_of(task, args.kimg, 0, RATES[0], {}), data, args.folder).values()
+        texts.append(summary(task, results, baseline))
+    write_section(args.page, "paired", f"{args.kimg:g} kimg:\n\n" + "\n\n".join(texts))
+
+
+if __name__ == "__main__":
+    main()
