@@ -7,6 +7,7 @@ controller lives makes the controller build another, which leaks. So the loop is
 from __future__ import annotations
 
 import contextlib
+import pickle
 import tempfile
 import threading
 from typing import Any
@@ -38,7 +39,7 @@ class _TellMailbox(ControllerCallback, WorkerGroupCallback):
         self.mailbox, self.group = mailbox, group
 
     def after_controller_start(self, train_run_context: Any) -> None:
-        ray.get(self.mailbox.owns.remote(self.group, controller=ray.get_runtime_context().current_actor))
+        ray.get(self.mailbox.owns.remote(self.group, controller=_as_bytes(ray.get_runtime_context().current_actor)))
 
     def after_worker_group_start(self, worker_group: Any) -> None:
         handle = worker_group.get_worker_group_state().placement_group_handle
@@ -75,7 +76,7 @@ class WarmGroup:
                 callbacks=[_TellMailbox(mailbox, name)],
             ),
         )
-        ray.get(mailbox.owns.remote(name, owner=ray.get_runtime_context().current_actor))
+        ray.get(mailbox.owns.remote(name, owner=_as_bytes(ray.get_runtime_context().current_actor)))
         self._thread = threading.Thread(target=self._run, args=(trainer,), name=f"fit {name}", daemon=True)
         self._thread.start()
 
@@ -98,11 +99,16 @@ class WarmGroup:
         self._scratch.cleanup()
 
 
+def _as_bytes(handle: Any) -> bytes:
+    """An actor's handle as the mailbox passes it on, unread: reading it would import torch there, which takes seconds."""
+    return ray.cloudpickle.dumps(handle)
+
+
 def reclaim(mailbox: Any) -> None:
     """Takes back what groups hold whose Tune actor has died, as by kill -9; or the next group would wait for it for ever."""
     for item in ray.get(mailbox.owned.remote()):
         try:
-            ray.get(item.owner.__ray_ready__.remote(), timeout=0.5)
+            ray.get(pickle.loads(item.owner).__ray_ready__.remote(), timeout=0.5)
         except GetTimeoutError:
             continue  # alive, and busy with a trial
         except RayError:
@@ -112,12 +118,13 @@ def reclaim(mailbox: Any) -> None:
 def release(owned: list[Owned]) -> None:
     """Stops Train controllers that still run, with their workers, then removes their placement groups. May be called again."""
     for item in owned:
-        if item.controller is not None:
+        if item.controller:
+            controller = pickle.loads(item.controller)
             # The abort ends the controller's own process, which is reported as an error; a dead one is reported as such.
             with contextlib.suppress(RayError):
-                ray.get(item.controller.abort.remote(), timeout=5)
+                ray.get(controller.abort.remote(), timeout=5)
             with contextlib.suppress(RayError):
-                ray.kill(item.controller)
+                ray.kill(controller)
     for item in owned:
         for placement_group in item.placement_groups:
             ray.util.remove_placement_group(placement_group)

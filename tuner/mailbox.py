@@ -20,8 +20,8 @@ MAX_DELIVERIES = 4  # of one assignment without a new report in between, before 
 class Owned:
     """What a worker group holds in the cluster."""
 
-    owner: Any = None  # handle of the Tune actor that gives it back
-    controller: Any = None  # handle of the Train controller
+    owner: bytes = b""  # pickled handle of the Tune actor that gives it back
+    controller: bytes = b""  # pickled handle of the Train controller
     placement_groups: list[Any] = field(default_factory=list)
 
 
@@ -128,7 +128,7 @@ class Mailbox:
 
     # What a group holds: known here so that the driver can take it back even when a Tune actor was killed.
 
-    async def owns(self, group: str, owner: Any = None, controller: Any = None, placement_group: Any = None) -> None:
+    async def owns(self, group: str, owner: bytes = b"", controller: bytes = b"", placement_group: Any = None) -> None:
         """Remembers what a group holds, and whose it is."""
         owned = self._group(group).owned
         owned.owner = owner or owned.owner

@@ -171,6 +171,7 @@ def test_the_smallest_side_is_the_smallest_that_runs(name: str) -> None:
     info = BACKBONES[name]
     assert len(info.smallest_sides) == info.depth
     assert list(info.smallest_sides) == sorted(info.smallest_sides)
+    assert info.smallest_sides[-1] <= 2 * info.layers[-1].stride, "what `size_problems` of discriminators counts on"
     for layer, side in zip(info.layer_names, info.smallest_sides, strict=True):
         with torch.no_grad():
             assert backbone(name)(images(1, side), [layer])[layer].numel() > 0

@@ -100,7 +100,7 @@ ONE_SPEC = {
         {"space/backbone": {"choice": ["efficientnet_lite0", "efficientnet_lit1"]}},
         [
             ("backbone", "space.backbone", "unknown backbone 'efficientnet_lit1'; did you mean 'efficientnet_lite1'? "
-             f"Valid: {BACKBONES}"),
+             f"Valid: {BACKBONES}{ANY_BY_NAME}"),
             ("- efficientnet_lit1", None, None),
         ],
     ),

@@ -52,7 +52,10 @@ def in_trunk(name: str) -> bool:
 
 def size_problems(info: Any, input_px: int | None, resolution: int) -> list[Problem]:
     """What is wrong with the side of the images that a trunk reads to its last stage, for `Discriminator.unfit`."""
-    side, smallest = input_px or resolution, info.smallest_sides[-1]
+    side = input_px or resolution
+    if side >= 2 * info.layers[-1].stride:
+        return []  # surely large enough; to know it exactly the network must be built, which takes seconds
+    smallest = info.smallest_sides[-1]
     return [] if side >= smallest else [("input_px", f"must be >= {smallest} for {info.name}, but images come with {side}")]
 
 
