@@ -48,6 +48,16 @@ def test_a_generator_stuck_at_the_mean_feature_is_at_distance_one(form: str, dis
 
 
 @every_form
+def test_one_image_as_varied_as_all_real_ones_together_is_at_some_distance(form: str, distance: str) -> None:
+    """Else the way to distance 0 would be to make one image only."""
+    real = random_features(0, (16, 3, 4, 4)) + random_features(1, (16, 3, 1, 1))
+    one = random_features(2, (1, 3, 4, 4))
+    one = (one - one.mean(dim=(2, 3), keepdim=True)) / one.std(dim=(2, 3), keepdim=True)
+    one = one * real.std(dim=(0, 2, 3), keepdim=True) + real.mean(dim=(0, 2, 3), keepdim=True)
+    assert loss(one.expand_as(real), real, form, distance) > 0.3
+
+
+@every_form
 def test_the_scale_of_a_layer_does_not_matter(form: str, distance: str) -> None:
     fake, real = random_features(1), random_features(2) + 0.5
     base = loss(fake, real, form, distance)
