@@ -57,7 +57,8 @@ def test_results_go_between_their_marks_and_nowhere_else(tmp_path: Path) -> None
         runs.write_section(page, "y", "new")
 
 
-def test_every_arm_is_a_valid_trial() -> None:
+def test_every_arm_is_a_valid_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[1])
     data = DataOptions(path="anywhere", resolution=32)
     for name in ("emoji", "digits"):
         made = pretraining.runs_of(name, data, pretraining.arms(name), 3, 2)

@@ -16,6 +16,8 @@ from typing import Any
 import yaml
 
 from examples.experiments.runs import (
+    FOLDER,
+    PAGE,
     Result,
     Run,
     by_arm,
@@ -29,7 +31,6 @@ from examples.experiments.runs import (
 from trainables.config import TrialConfig
 from trainables.data import DataOptions
 
-ROOT = Path(__file__).parents[2]
 BASELINES = {
     "super_resolution": "bicubic",
     "denoising": "the noisy picture",
@@ -46,7 +47,7 @@ UNET: dict[str, Any] = {
 
 def example(task: str) -> dict[str, Any]:
     """The shipped example of a task, as data."""
-    found: dict[str, Any] = yaml.safe_load((ROOT / "examples" / "tasks" / f"{task}.yaml").read_text())
+    found: dict[str, Any] = yaml.safe_load(Path("examples/tasks", f"{task}.yaml").read_text())
     return found
 
 
@@ -96,8 +97,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tasks", nargs="+", choices=BASELINES, default=list(BASELINES))
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--folder", type=Path, default=ROOT / "sweeps" / "experiments")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "experiments.md")
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--page", type=Path, default=PAGE)
     args = parser.parse_args()
     texts = []
     for task in args.tasks:

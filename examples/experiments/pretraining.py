@@ -1,6 +1,6 @@
 """What pretraining brings to a GAN of few pictures: the same budget from scratch, and with one more pretrained thing at a time.
 
-    python -m examples.experiments.pretraining
+    python -m examples.experiments.pretraining    (in the repository's root, where the pictures are: `make experiments`)
 
 Two data sets, three seeds, the same number of pictures shown to D for every arm. Judged by FID in the features of a network that
 no arm trains with, from the same evaluation noise, and by diversity: the distance between samples relative to that between real
@@ -15,6 +15,8 @@ from typing import Any
 
 from examples.experiments.pictures import write_digits
 from examples.experiments.runs import (
+    FOLDER,
+    PAGE,
     Result,
     Run,
     by_arm,
@@ -27,8 +29,7 @@ from examples.experiments.runs import (
 from trainables.config import TrialConfig
 from trainables.data import DataOptions
 
-ROOT = Path(__file__).parents[2]
-EMOJI = ROOT / "examples" / "twemoji" / "images" / "smileys"
+EMOJI = "examples/twemoji/images/smileys"
 SOURCE = "examples/twemoji/source_32px.safetensors"
 COMMON: dict[str, Any] = {
     "resolution": 32,
@@ -105,12 +106,12 @@ def main() -> None:
     parser.add_argument("--kimg", type=float, default=3)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--folder", type=Path, default=ROOT / "sweeps" / "experiments")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "experiments.md")
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--skip-feature-study", action="store_true", help="only the main comparison")
     args = parser.parse_args()
     data = {
-        "emoji": DataOptions(path=str(EMOJI.relative_to(ROOT)), resolution=32),
+        "emoji": DataOptions(path=EMOJI, resolution=32),
         "digits": DataOptions(path=str(write_digits(args.folder / "digits")), resolution=32),
     }
     runs = [run for name, options in data.items() for run in runs_of(name, options, arms(name), args.kimg, args.seeds)]

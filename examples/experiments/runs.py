@@ -27,6 +27,8 @@ from trainables.evaluation import FixedInputs, Pictures, TrialEvaluator, load_pi
 from trainables.gan import GanTrainer
 from trainables.networks import build_task
 
+# Relative to the repository's root, so that a run's key is the same in every copy of it.
+FOLDER, PAGE = Path("sweeps/experiments"), Path("docs/experiments.md")
 CPU = torch.device("cpu")
 SHOWN = 12  # pictures of the averaged generator that are kept of each run
 
