@@ -14,6 +14,8 @@ from torch import nn
 from trainables.backbones import BACKBONES, Backbone, load_backbone
 from trainables.generators import GENERATORS, Frame
 from trainables.generators.decoder import Level, SubpixelConv, SubpixelDecoder, padded
+from trainables.networks import parameters_of
+from trainables.optim import OptimizerOptions, build_optimizer
 
 LITE = BACKBONES["efficientnet_lite0"]
 
@@ -53,15 +55,24 @@ def test_the_encoder_computes_the_pretrained_features(in_channels: int, options:
     made = generator(in_channels=in_channels, **options)
     images = pictures(2, in_channels, 64, 64)
     with torch.no_grad():
-        wanted, got = backbone()(images[:, :3], made.layers), made.encoder(images, made.layers)
+        wanted, got = backbone()(images[:, :3], made.layers), made.backbone(images, made.layers)
     assert all(torch.equal(wanted[layer], got[layer]) for layer in made.layers)
+
+
+def test_the_pretrained_encoder_learns_at_the_rate_of_a_trunk() -> None:
+    made = generator(in_channels=4, frozen_depth=0)
+    others, trunk = build_optimizer(parameters_of(made), 1e-2, OptimizerOptions(trunk_lr_multiplier=0.1)).param_groups
+    assert trunk["lr"] == pytest.approx(1e-3)
+    pretrained = {id(p) for name, p in made.backbone.named_parameters() if "extra" not in name}
+    assert {id(p) for p in trunk["params"]} == pretrained
+    assert {id(p) for p in others["params"]} == {id(p) for p in made.parameters()} - pretrained
 
 
 def test_as_many_stages_encode_as_leave_features_of_four_pixels() -> None:
     for resolution, depth in ((8, 1), (32, 3), (64, 4), (128, 5), (256, 5)):
         made = generator(resolution)
-        assert len(made.layers) == len(made.encoder.stages) == depth
-    assert len(generator(64, depth=2, frozen_depth=2).encoder.stages) == 2
+        assert len(made.layers) == len(made.backbone.stages) == depth
+    assert len(generator(64, depth=2, frozen_depth=2).backbone.stages) == 2
 
 
 @pytest.mark.parametrize(

@@ -43,16 +43,16 @@ class EncoderDecoderGenerator(nn.Module):
         super().__init__()
         if problem := image_problem("encoder_decoder", frame):
             raise ValueError(problem)
-        self.encoder = trunk(frame.in_channels)
-        if problem := self.unfit(options, frame, self.encoder.info):
+        self.backbone = trunk(frame.in_channels)
+        if problem := self.unfit(options, frame, self.backbone.info):
             raise ValueError(problem)
-        depth = _depth(options, frame, self.encoder.info)
-        self.encoder.freeze(options.frozen_depth)
-        del self.encoder.stages[depth:]
-        layers = self.encoder.info.layers[:depth]
+        depth = _depth(options, frame, self.backbone.info)
+        self.backbone.freeze(options.frozen_depth)
+        del self.backbone.stages[depth:]
+        layers = self.backbone.info.layers[:depth]
         self.layers = [layer.name for layer in layers]
         self.stride = layers[-1].stride
-        self.smallest_side = self.encoder.info.smallest_sides[depth - 1]
+        self.smallest_side = self.backbone.info.smallest_sides[depth - 1]
         levels = [Level(layer.channels, layer.stride) for layer in layers]
         self.decoder = SubpixelDecoder(levels, frame.in_channels, frame.out_channels, options.channels)
 
@@ -79,7 +79,7 @@ class EncoderDecoderGenerator(nn.Module):
         assert images.ndim == 4
         height, width = images.shape[-2:]
         images = padded(images, self.stride, self.smallest_side)
-        features = self.encoder(images, self.layers)
+        features = self.backbone(images, self.layers)
         return self.decoder(images, [features[layer] for layer in self.layers])[..., :height, :width]
 
 
