@@ -114,7 +114,7 @@ def _run(spec: SweepSpec, console: Console, *, as_json: bool, address: str | Non
             console.print(f"interrupted; {len(left)} trials are unfinished. Go on: gansweep resume {_quoted(paths.folder)}")
             raise SystemExit(INTERRUPTED)
         if not outcome.records.ranking():
-            fail("no trial reached an evaluation with a finite FID; the reasons are in the table above", code=1)
+            fail("no trial reached an evaluation with a finite score; the reasons are in the table above", code=1)
         try:
             source = _finalists(spec, paths, outcome, console)
         except KeyboardInterrupt:

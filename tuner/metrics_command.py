@@ -29,6 +29,7 @@ from trainables.metrics import KINDS, Evaluator, MetricName, parse_metric
 from trainables.metrics.features import INCEPTION, quantise
 from trainables.metrics.inception import SIZE_PX, inception_available
 from trainables.metrics.names import DEFAULT_FILTER
+from trainables.networks import z_dim_of
 from trainables.randomness import indexed_noise, keyed_generator
 
 # Without --metric: each on Inception's features where its weights are here, else on these.
@@ -164,8 +165,7 @@ class _Side:
             order = torch.randperm(len(self.images), generator=keyed_generator(0, "metrics"))
             return self.images[order[indices]].to(device).float() / 127.5 - 1
         assert self.generator is not None
-        z_dim: int = self.generator.z_dim  # type: ignore[assignment]
-        return self.generator(indexed_noise(indices, z_dim, 0, "evaluation").to(device))
+        return self.generator(indexed_noise(indices, z_dim_of(self.generator), 0, "evaluation").to(device))
 
     @torch.no_grad()
     def drawn(self, count: int, device: torch.device) -> _Side:
@@ -183,7 +183,10 @@ def _is_export(path: str) -> bool:
 
 def _open(path: str, resolution: int, cache_dir: Path, device: torch.device) -> _Side:
     if _is_export(path):
-        return _Side(generator=load_export(Path(path), device)[0])
+        generator, _ = load_export(Path(path), device)
+        if z_dim_of(generator) == 0:
+            raise ValueError(f"{path} takes pictures, not noise: run `gansweep apply` and compare the folder of its results")
+        return _Side(generator=generator)
     dataset = load_dataset(DataOptions(path=path, resolution=resolution), cache_dir)
     return _Side(dataset.real_images, dataset.content_hash)
 

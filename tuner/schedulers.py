@@ -159,7 +159,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Closes the record with the last line of the trial's traceback, which its Tune actor has written."""
         number = trial.config["number"]
-        self.records.end(number, State.FAILED, failure_reason(self.storage, number))
+        self.records.end(number, State.FAILED, failure_reason(self.storage, number, trial.get_error()))
 
 
 def _ordinal(n: int) -> str:

@@ -100,6 +100,24 @@ def test_kill_9_of_a_worker_costs_nothing(tmp_path: Path, undisturbed: dict[int,
     assert [record.state for record in outcome.records.all()] == [State.COMPLETE] * 3
 
 
+def test_kill_9_of_a_tune_actor_fails_its_trial_alone(tmp_path: Path) -> None:
+    """Its worker group, which nobody owns any more, is taken back at once; or the next trials would wait for it for ever."""
+    spec = small_spec(tmp_path, budget__kimg=0.4)
+    killed: list[int] = []
+
+    def kill() -> None:
+        (actor,) = processes_of_this_session("ray::ResourceTrainable")
+        killed.append(actor.pid)
+        actor.kill()
+
+    with when(lambda: any((spec.root / "trials" / "0001").glob("checkpoint_*.pt")), kill):
+        records = sweep(spec).records.all()
+    assert killed
+    assert [record.state for record in records] == [State.COMPLETE, State.FAILED, State.COMPLETE]
+    assert records[1].reason.startswith("its Tune actor died")
+    assert "ActorDiedError" in (spec.root / "trials" / "0001" / "error.txt").read_text()
+
+
 def test_an_exception_fails_its_trial_alone(tmp_path: Path) -> None:
     missing = str(tmp_path / "no-such-weights.pth")
     spec = small_spec(tmp_path, budget__trials=2, space={"weights": {"choice": ["pretrained", missing]}})
