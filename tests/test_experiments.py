@@ -43,7 +43,7 @@ def test_the_key_tells_settings_apart() -> None:
 
 def test_a_table_has_a_row_for_each_arm() -> None:
     found = [{"arm": arm, "curve": [[1.0, {"fid[x,n=5]": value}]]} for arm, value in (("a", 1.0), ("a", 3.0), ("b", 5.0))]
-    text = runs.table(runs.by_arm(found[:2]), {"FID": lambda r: runs.mean_and_spread([runs.last(x, "fid") for x in r], 1)})
+    text = runs.table(runs.by_arm(found[:2]), {"FID": lambda r: runs.mean_and_spread([runs.value(x, "fid") for x in r], 1)})
     assert text.splitlines() == ["| | n | FID |", "|---|---|---|", "| a | 2 | 2.0 ± 1.4 |"]
     assert [(arm, len(group)) for arm, group in runs.by_arm(found)] == [("a", 2), ("b", 1)]
 

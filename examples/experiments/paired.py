@@ -22,10 +22,10 @@ from examples.experiments.runs import (
     Run,
     by_arm,
     carry_out_all,
-    last,
     mean_and_spread,
     of_baseline,
     table,
+    value,
     write_section,
 )
 from trainables.config import TrialConfig
@@ -80,7 +80,7 @@ def summary(task: str, results: list[Result], baseline: float) -> str:
             best[method] = (rate, found)
     rows = [(f"{task}: {method}, learning rate {rate}", found) for method, (rate, found) in best.items()]
     columns = {
-        f"PSNR, dB ({BASELINES[task]}: {baseline:.2f})": lambda found: mean_and_spread([last(r, "psnr") for r in found], 2),
+        f"PSNR, dB ({BASELINES[task]}: {baseline:.2f})": lambda found: mean_and_spread([value(r, "psnr") for r in found], 2),
         "images/s": lambda found: f"{sum(r['images_per_s'] for r in found) / len(found):.0f}",
     }
     return table(rows, columns)
@@ -88,7 +88,7 @@ def summary(task: str, results: list[Result], baseline: float) -> str:
 
 def mean(results: list[Result]) -> float:
     """Mean PSNR at the end."""
-    return sum(last(r, "psnr") for r in results) / len(results)
+    return sum(value(r, "psnr") for r in results) / len(results)
 
 
 def main() -> None:

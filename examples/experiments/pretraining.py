@@ -21,9 +21,9 @@ from examples.experiments.runs import (
     Run,
     by_arm,
     carry_out_all,
-    last,
     mean_and_spread,
     table,
+    value,
     write_section,
 )
 from trainables.config import TrialConfig
@@ -33,7 +33,7 @@ EMOJI = "examples/twemoji/images/smileys"
 SOURCE = "examples/twemoji/source_32px.safetensors"
 COMMON: dict[str, Any] = {
     "resolution": 32,
-    "batch_size": 16,
+    "batch_size": 8,
     "adversarial": "hinge",
     "augment": ["translation", "cutout"],
     "optimizer": {"generator_lr": 5e-4, "discriminator_lr": 5e-4},
@@ -74,7 +74,7 @@ def feature_arms() -> dict[str, dict[str, Any]]:
 
 def runs_of(data_name: str, data: DataOptions, chosen: dict[str, dict[str, Any]], kimg: float, seeds: int) -> list[Run]:
     """A run for each arm and seed, seed by seed, so that an interrupted experiment has whole comparisons."""
-    evaluation = {"metric": METRIC, "also": [COPIED], "every_kimg": kimg / 4}
+    evaluation = {"metric": METRIC, "also": [COPIED], "every_kimg": kimg / 2}
     return [
         Run(
             data_name=data_name,
@@ -92,10 +92,10 @@ def summary(results: list[Result]) -> str:
     return table(
         by_arm(results),
         {
-            "FID": lambda found: mean_and_spread([last(r, "fid") for r in found], 0),
-            "FID at half the budget": lambda found: mean_and_spread([r["curve"][1][1][METRIC] for r in found], 0),
-            "diversity": lambda found: mean_and_spread([last(r, "diversity") for r in found], 2),
-            "copied": lambda found: mean_and_spread([last(r, "copied") for r in found], 2),
+            "FID": lambda found: mean_and_spread([value(r, "fid") for r in found], 0),
+            "FID at half the budget": lambda found: mean_and_spread([value(r, "fid", 0) for r in found], 0),
+            "diversity": lambda found: mean_and_spread([value(r, "diversity") for r in found], 2),
+            "copied": lambda found: mean_and_spread([value(r, "copied") for r in found], 2),
             "images/s": lambda found: f"{sum(r['images_per_s'] for r in found) / len(found):.0f}",
         },
     )
@@ -103,7 +103,7 @@ def summary(results: list[Result]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kimg", type=float, default=3)
+    parser.add_argument("--kimg", type=float, default=2.4)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=FOLDER)

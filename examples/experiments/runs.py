@@ -114,9 +114,9 @@ def of_baseline(config: TrialConfig, data: DataOptions, folder: Path) -> dict[st
     return evaluator(task.baseline)
 
 
-def last(result: Result, kind: str) -> float:
-    """The value of the metric of this kind at the end of the run."""
-    return next(value for name, value in result["curve"][-1][1].items() if name.startswith(f"{kind}["))
+def value(result: Result, kind: str, evaluation: int = -1) -> float:
+    """The value of the metric of this kind, at the end of the run or at an earlier evaluation."""
+    return next(value for name, value in result["curve"][evaluation][1].items() if name.startswith(f"{kind}["))
 
 
 def mean_and_spread(values: Sequence[float], digits: int) -> str:
