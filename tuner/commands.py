@@ -27,13 +27,13 @@ from trainables.backbones import WeightsNotFoundError
 from trainables.metrics import score
 from trainables.metrics.inception import InceptionWeightsNotFoundError
 from tuner.calibration import calibrated
-from tuner.checks import preflight
 from tuner.cli import fail, print_json
 from tuner.export import export_best
 from tuner.finalists import SOURCE, best_finalist, score_finalists
 from tuner.group import TRAIN_ENVIRONMENT
 from tuner.metrics_command import compare, show, with_progress
 from tuner.paths import CACHE_DIR, SweepPaths
+from tuner.preflight import preflight
 from tuner.preview import show_plan
 from tuner.problems import SpecError
 from tuner.progress import Progress, table
