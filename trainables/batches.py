@@ -31,7 +31,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """A worker's share of a global batch, or a part of it. N images each, on the device."""
+    """A worker's share of a global batch, or of a part of it. N images each, on the device."""
 
     real: Tensor
     """What D is to call real, [N, 3, R, R] in [-1, 1]."""
@@ -71,7 +71,11 @@ class Batches:
         device: torch.device,
     ) -> None:
         self.config, self.task, self.images, self.style, self.z_dim = config, task, images, style, z_dim
-        self.share, self.device = collective.share(config.batch_size), device
+        self.device = device
+        # Each part of the global batch is shared by the workers, so that what looks at a part sees the same samples whatever
+        # their number.
+        parts = torch.arange(config.batch_size).view(config.speed.micro_batches, -1)
+        self.share = parts[:, collective.share(parts.shape[1])].flatten()
 
     def at(self, step: int) -> Batch:
         """This worker's share of global batch ``step``."""
@@ -79,7 +83,7 @@ class Batches:
         if self.task.in_channels == 0:
             inputs_d, inputs_g = self._latents("d", step), self._latents("g", step)
         else:
-            draws = [keyed_generator(self.config.seed, "degrade", step, row) for row in range(self.share.start, self.share.stop)]
+            draws = [keyed_generator(self.config.seed, "degrade", step, row) for row in self.share.tolist()]
             inputs_d = inputs_g = self.task.degrade(target, draws)
         return Batch(
             real=target if self.style is None else self._pictures(self.style, step),

@@ -142,6 +142,14 @@ class TrialConfig(Options):
             problems.append(("resolution" if unfit.startswith("the resolution") else "generator", unfit))
         found = DISCRIMINATORS[self.discriminator.name].unfit(self.discriminator, info, self.resolution, task.condition_channels)
         problems += [(f"discriminator.{key}", message) for key, message in found]
+        if self.adaptive and not self.augment:
+            problems.append(("adaptive", "needs policies in augment whose probability it adapts, but there are none"))
+        tunes = "needs a discriminator that tunes a pretrained trunk"
+        problems += [
+            (f"regularisers.{index}", f"{options.name} {tunes}, but got {self.discriminator.name!r}")
+            for index, options in enumerate(self.regularisers)
+            if REGULARISERS[options.name].needs_trunk and not _tunes_a_trunk(self.discriminator)
+        ]
         return problems + self._task_problems(task.in_channels > 0)
 
     def _task_problems(self, takes_pictures: bool) -> list[tuple[str, str]]:
@@ -171,6 +179,11 @@ class TrialConfig(Options):
         """Steps of the whole run."""
         return self._steps(self.kimg)
 
+    @property
+    def pretrain_steps(self) -> int:
+        """Steps at the beginning in which G trains alone."""
+        return self._steps(self.pretrain_kimg)
+
     def evaluation_steps(self) -> list[int]:
         """The steps after which the trial is evaluated, increasing; the last is the end of the run."""
         count = max(1, math.floor(self.kimg / self.evaluation.every_kimg + 1e-9))
@@ -180,6 +193,10 @@ class TrialConfig(Options):
     def _steps(self, kimg: float) -> int:
         """The steps that show at least ``kimg``. Rounded first: 0.3 is 3 * 0.1 less a little, which must not cost a step."""
         return math.ceil(round(kimg * 1000 / self.batch_size, 6))
+
+
+def _tunes_a_trunk(discriminator: Any) -> bool:
+    return hasattr(discriminator, "frozen_depth") or any(map(_tunes_a_trunk, getattr(discriminator, "members", ())))
 
 
 def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,7 +109,7 @@ class TrialEvaluator:
         cache_dir: where statistics of the reference pictures are kept.
 
     Raises:
-        ValueError: an unknown metric, or one of pairs for a task without targets.
+        ValueError: an unknown metric, or one that compares pairs for a task that has none.
     """
 
     def __init__(
@@ -140,6 +140,8 @@ class TrialEvaluator:
         paired = [str(name) for name in self.names if isinstance(name, PairedName)]
         if paired and not task.paired:
             raise ValueError(f"{paired[0]} needs a target for each picture, which the task {task.options.name!r} has not")
+        if arts and task.in_channels == 0:
+            raise ValueError(f"{arts[0]} needs a content for each picture, which the task {task.options.name!r} has not")
         if paired:
             self._pairs = PairedEvaluator(paired, collective=collective, device=inputs.device)
         for art in arts:

@@ -24,7 +24,15 @@ from trainables.collective import Collective
 from trainables.config import TrialConfig
 from trainables.discriminators.discriminator import in_trunk
 from trainables.losses import ADVERSARIAL
-from trainables.networks import build_discriminator, build_generator, build_task, make_pictures, parameters_of, z_dim_of
+from trainables.networks import (
+    build_discriminator,
+    build_generator,
+    build_task,
+    follow_spectral_norms,
+    make_pictures,
+    parameters_of,
+    z_dim_of,
+)
 from trainables.objectives import DiscriminatorPenalties, PictureLosses
 from trainables.optim import build_optimizer, update_ema
 from trainables.source import LoadReport, load_source
@@ -43,7 +51,8 @@ class GanTrainer:
         device: where the networks live.
 
     Raises:
-        ValueError: the batch cannot be shared evenly by the workers and their micro-batches, or the source does not fit.
+        ValueError: the batch cannot be shared evenly by the workers and their micro-batches, the source does not fit, or there
+            are no style pictures where the task needs some.
         WeightsNotFoundError: the backbone's weights are not to be had.
     """
 
@@ -65,6 +74,8 @@ class GanTrainer:
                 f"batch_size {config.batch_size} cannot be shared evenly by {self.collective.world_size} workers "
                 f"of {config.speed.micro_batches} micro-batches"
             )
+        if style is None and getattr(config.task, "style", None) is not None:
+            raise ValueError(f"the task {config.task.name!r} needs style pictures, but got style=None")
         self.step_index = 0
         self.first_step_at = 0.0  # time.time() at which this object's first step began; 0 before
         self.task = build_task(config.task, config.resolution)
@@ -77,7 +88,7 @@ class GanTrainer:
         if config.source:
             self.source_report = load_source(config.source, generator, discriminator, config.backbone)
         self.generator = config.speed.lay_out(generator.to(self.device))
-        self.discriminator = config.speed.lay_out(discriminator.to(self.device))
+        self.discriminator = config.speed.lay_out(discriminator.to(self.device)).eval()  # see `follow_spectral_norms`
         self.ema = copy.deepcopy(self.generator).requires_grad_(False)
         self._run_generator = config.speed.compiled(self.generator)
         self._run_discriminator = config.speed.compiled(self.discriminator)
@@ -85,7 +96,9 @@ class GanTrainer:
         self.adversarial = ADVERSARIAL[config.adversarial]
         self.picture_losses = PictureLosses(config, self.task, style, self.collective, self.device)
         self.penalties = DiscriminatorPenalties(config.regularisers, self.discriminator, self.collective)
-        self.adaptive = AdaptiveAugment(config.adaptive).to(self.device) if config.adaptive else None
+        self.adaptive: AdaptiveAugment | None = None
+        if config.adaptive:
+            self.adaptive = AdaptiveAugment(config.adaptive, config.speed.micro_batches).to(self.device)
         self._generator_parameters = parameters_of(self.generator)
         self._discriminator_parameters = parameters_of(self.discriminator)
         rates = config.optimizer
@@ -115,7 +128,7 @@ class GanTrainer:
     @property
     def pretraining(self) -> bool:
         """Whether G still trains alone, on its picture losses (NoGAN)."""
-        return self.images_seen < self.config.pretrain_kimg * 1000
+        return self.step_index < self.config.pretrain_steps
 
     def step(self) -> Losses:
         """One update of D, one of G, one of the averaged G. Returns this worker's losses as detached scalars."""
@@ -129,6 +142,7 @@ class GanTrainer:
     def d_step(self, batch: Batch) -> Losses:
         """Updates D on real images and as many generated ones."""
         self._train_discriminator(True)
+        follow_spectral_norms(self.discriminator)
         return self._update(self.discriminator_optimizer, self._discriminator_parameters, batch, self._d_losses)
 
     def g_step(self, batch: Batch) -> Losses:
@@ -145,30 +159,29 @@ class GanTrainer:
         """
         inputs = self.config.speed.images(inputs.to(self.device))
         with self.config.speed.autocast(self.device):
-            return make_pictures(self.task, self.ema, inputs).float()
+            return make_pictures(self.task, self.ema, inputs)
 
     def _d_losses(self, part: Batch) -> tuple[Tensor, Losses]:
         speed = self.config.speed
         with torch.no_grad(), speed.autocast(self.device):
             fake = make_pictures(self.task, self._run_generator, speed.images(part.inputs_d))
         condition = self._condition(part.inputs_d)
-        real, real_condition = self._augmented(part.real, condition, "d_real", part)
-        fake, fake_condition = self._augmented(fake.float(), condition, "d_fake", part)
-        both = None if real_condition is None or fake_condition is None else torch.cat([real_condition, fake_condition])
+        # Two pictures of one condition are moved alike, so that regularisers can look at either, or between them, beside it.
+        real, seen = self._augmented(part.real, condition, "d_real", part)
+        fake, _ = self._augmented(fake, condition, "d_fake" if condition is None else "d_real", part)
+        both = None if seen is None else torch.cat([seen, seen])
         with speed.autocast(self.device):
             logits = [torch.tensor_split(x, 2) for x in self._run_discriminator(speed.images(torch.cat([real, fake])), both)]
         real_logits, fake_logits = [x[0] for x in logits], [x[1] for x in logits]
         loss = self.adversarial.discriminator(real_logits, fake_logits)
         losses = {"d_loss": loss.detach()}
         mix = self.batches.mix(self.step_index, part.rows)
-        for name, term in self.penalties(
-            self.step_index, real, fake, (real_logits, fake_logits), (real_condition, fake_condition), mix
-        ):
+        for name, term in self.penalties(self.step_index, real, fake, (real_logits, fake_logits), seen, mix):
             losses[name] = term.detach()
             loss = loss + term
         if self.adaptive is not None:
-            losses["augment_r"] = self.adaptive.update(real_logits, len(real) * self.collective.world_size, self.collective)
             losses["augment_p"] = self.adaptive.p.clone()
+            losses["augment_r"] = self.adaptive.update(real_logits, len(real) * self.collective.world_size, self.collective)
         with torch.no_grad():
             right = [((r > 0).float().mean() + (f < 0).float().mean()) / 2 for r, f in zip(real_logits, fake_logits, strict=True)]
         return loss, losses | {"d_accuracy": torch.stack(right).mean()}
@@ -176,7 +189,7 @@ class GanTrainer:
     def _g_losses(self, part: Batch) -> tuple[Tensor, Losses]:
         speed = self.config.speed
         with speed.autocast(self.device):
-            fake = make_pictures(self.task, self._run_generator, speed.images(part.inputs_g)).float()
+            fake = make_pictures(self.task, self._run_generator, speed.images(part.inputs_g))
         losses, terms = {}, []
         if not self.pretraining:
             condition = self._condition(part.inputs_g)

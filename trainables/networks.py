@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from trainables.backbones import BACKBONES, load_backbone
 from trainables.backbones.weights import RANDOM
 from trainables.discriminators import DISCRIMINATORS
 from trainables.generators import GENERATORS, Frame
+from trainables.losses.precision import in_float32
 from trainables.tasks import TASKS, Task
 
 
@@ -47,8 +49,25 @@ def build_discriminator(options: Any, task: Task, backbone: str, weights: str) -
 
 
 def make_pictures(task: Task, network: nn.Module, inputs: Tensor) -> Tensor:
-    """Pictures [N, 3, H, W] in [-1, 1] of a generator: from latents [N, z_dim], or from conditions [N, in_channels, H, W]."""
-    return task.compose(inputs, network(inputs))
+    """Pictures of a generator, float32 [N, 3, H, W] in [-1, 1]: from latents [N, z_dim], or conditions [N, in_channels, H, W]."""
+    output = network(inputs)
+    # Whatever autocast makes of the network: in half precision a correction of a picture would be coarser than its 256 levels.
+    with torch.autocast(inputs.device.type, enabled=False):
+        return task.compose(inputs, in_float32(output))
+
+
+@torch.no_grad()
+def follow_spectral_norms(discriminator: nn.Module) -> None:
+    """One step of the power iterations that estimate the weights' spectral norms (Miyato et al. 2018, algorithm 1).
+
+    Leaves ``discriminator`` in evaluation mode, in which its forwards move no estimate: else their number, which depends on
+    micro-batches and on which regularisers are due, would decide how near the estimates come.
+    """
+    discriminator.train()
+    for module in discriminator.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            _ = module.weight
+    discriminator.eval()
 
 
 def parameters_of(network: nn.Module) -> list[tuple[str, nn.Parameter]]:

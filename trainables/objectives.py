@@ -100,17 +100,24 @@ class DiscriminatorPenalties(nn.Module):
         real: Tensor,
         fake: Tensor,
         logits: tuple[list[Tensor], list[Tensor]],
-        conditions: tuple[Tensor | None, Tensor | None],
+        condition: Tensor | None,
         mix: Tensor,
     ) -> Iterator[tuple[str, Tensor]]:
-        """(name, weighted value) of each regulariser that is due at ``step``."""
+        """(name, weighted value) of each regulariser that is due at ``step``.
+
+        Args:
+            real, fake: images [N, 3, R, R] as D saw them, two for each condition.
+            logits: D's of the real and of the generated ones, with their graph.
+            condition: what a conditional D saw beside either, [N, C, R, R]; else None.
+            mix: see `DiscriminatorStep`.
+        """
         terms: list[Any] = list(self.terms)
         due = [term for term in terms if step % term.options.every == 0]
         if not due:
             return
         discriminator = self._discriminator[0]
         seen = DiscriminatorStep(
-            logits=functools.partial(discriminator, condition=conditions[0]),
+            logits=functools.partial(discriminator, condition=condition),
             real=real,
             fake=fake,
             real_logits=logits[0],

@@ -19,6 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from trainables.discriminators.discriminator import in_trunk
+
 _EXPORT = "generator.safetensors"
 
 
@@ -40,7 +42,7 @@ def save_source(file: Path, generator: nn.Module, discriminators: dict[str, nn.M
     tensors = {f"generator.{k}": v for k, v in generator.state_dict().items()}
     for backbone, discriminator in discriminators.items():
         state = discriminator.state_dict()
-        tensors |= {f"discriminator.{backbone}.{k}": v for k, v in state.items() if not k.startswith("backbone.")}
+        tensors |= {f"discriminator.{backbone}.{k}": v for k, v in state.items() if not in_trunk(k)}
     half = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in tensors.items()}
     descriptor, part = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
     os.close(descriptor)
@@ -62,7 +64,7 @@ def load_source(file: str | Path, generator: nn.Module, discriminator: nn.Module
     tensors = read_source(Path(file))
     reports = [
         _copy(generator, tensors, "generator."),
-        _copy(discriminator, tensors, f"discriminator.{backbone}.", skip="backbone."),
+        _copy(discriminator, tensors, f"discriminator.{backbone}.", needs_trunk=False),
     ]
     if not reports[0].copied:
         raise ValueError(f"{file} holds no tensor that fits this generator (resolution, channels or z_dim differ)")
@@ -113,14 +115,14 @@ def _read_checkpoint(file: Path) -> dict[str, Tensor]:
     return tensors | {f"discriminator.{backbone}.{name}": tensor.float() for name, tensor in discriminator.items()}
 
 
-def _copy(module: nn.Module, tensors: dict[str, Tensor], prefix: str, skip: str | None = None) -> LoadReport:
+def _copy(module: nn.Module, tensors: dict[str, Tensor], prefix: str, needs_trunk: bool = True) -> LoadReport:
     copied: list[str] = []
     missing: list[str] = []
     mismatched: list[str] = []
     for name, own in module.state_dict().items():
         given = tensors.get(prefix + name)
         if given is None:
-            if skip is None or not name.startswith(skip):  # a source need not hold the trunk
+            if needs_trunk or not in_trunk(name):
                 missing.append(prefix + name)
         elif given.shape != own.shape:
             mismatched.append(prefix + name)

@@ -24,8 +24,8 @@ class SpeedOptions(Options):
     compile: bool = False
     """Whether `torch.compile` builds kernels for G and D; the first steps then take minutes."""
     micro_batches: int = Field(1, ge=1)
-    """In how many parts a worker's share of a batch is computed, to save memory. Terms that look at a whole batch (the feature
-    loss's moments, covariance and nearest, LeCam's averages) then look at one part."""
+    """In how many parts a worker's share of a batch is computed, to save memory. What looks at a whole batch (the feature loss,
+    be it for its unit alone, and LeCam's averages) then looks at one part."""
 
     def autocast(self, device: torch.device) -> AbstractContextManager[None]:
         """The context in which networks run."""

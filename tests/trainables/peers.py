@@ -87,7 +87,7 @@ def train(rank: int, folder: Path) -> dict[str, Any]:
             if name == "alone" and rank > 0:
                 continue
             trainer = GanTrainer(small_config(**changes), images, collective=collective)
-            for network in (trainer.generator, trainer.ema, trainer.discriminator, trainer.extractor):
+            for network in (trainer.generator, trainer.ema, trainer.discriminator, trainer.picture_losses.extractor):
                 assert network is not None
                 network.to(dtype)
             start = copy.deepcopy(trainer.state_dict())

@@ -130,9 +130,9 @@ def test_workers_take_the_rows_of_the_global_batch_in_rank_order(dataset: ImageD
     config = small_config(feature_loss={"layers": ()})
 
     def drawn(collective: Collective) -> tuple[Tensor, ...]:
-        trainer = GanTrainer(config, dataset, collective=collective)
-        real = trainer.real_batch(3)
-        return real, trainer._noise("d"), trainer._augment(real, "d_real")
+        batches = GanTrainer(config, dataset, collective=collective).batches
+        batch = batches.at(3)
+        return batch.real, batch.inputs_d, batches.augment(batch.real, None, "d_real", 3, batch.rows, None)[0]
 
     whole = drawn(Collective())
     shares = [drawn(OneOf(rank, workers)) for rank in range(workers)]

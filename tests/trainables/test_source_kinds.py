@@ -1,0 +1,116 @@
+"""Training from an export, from a trial's checkpoint and from its best generator; what does not fit is reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.contracts.trials import pictures, trainer_of, trial
+from tests.trainables.small import differences
+from trainables.checkpoint import TrialFiles, grid
+from trainables.config import TrialConfig
+from trainables.data import ImageDataset
+from trainables.exported import save_export
+from trainables.gan import GanTrainer
+from trainables.source import LoadReport
+from trainables.storage import Storage
+
+Pair = tuple[ImageDataset, ImageDataset]
+KINDS = ("checkpoint", "best", "export")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return pictures(tmp_path_factory.mktemp("packed"))
+
+
+def config(discriminator: str = "ensemble", **changes: Any) -> TrialConfig:
+    return trial("denoising", "unet", discriminator, ("paired", "euclidean"), **changes)
+
+
+@pytest.fixture(scope="module")
+def trained(images: Pair) -> GanTrainer:
+    trainer = trainer_of(config(seed=8), images)
+    for _ in range(2):
+        trainer.step()
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def sources(trained: GanTrainer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The trial's files: a full checkpoint, its best averaged generator, and that as an export."""
+    folder = tmp_path_factory.mktemp("trial")
+    picture = grid(torch.zeros(1, 3, 8, 8))
+    TrialFiles(Storage(folder)).save(trained.state_dict(), {"step": 2}, picture, is_best=True)
+    save_export(folder / "export", trained.ema.state_dict(), trained.config.model_dump(mode="json"), samples=picture)
+    return {"checkpoint": folder / "checkpoint_00000002.pt", "best": folder / "best.pt", "export": folder / "export"}
+
+
+def report_of(trainer: GanTrainer) -> LoadReport:
+    assert trainer.source_report is not None
+    return trainer.source_report
+
+
+def state(trainer: GanTrainer) -> dict[str, Tensor]:
+    return trainer.generator.state_dict()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_averaged_generator_is_where_training_starts(
+    images: Pair, trained: GanTrainer, sources: dict[str, Path], kind: str
+) -> None:
+    tuned = trainer_of(config(source=str(sources[kind])), images)
+    assert differences(state(tuned), trained.ema.state_dict()) == []
+    assert differences(tuned.ema.state_dict(), state(tuned)) == []
+    report = report_of(tuned)
+    assert report.mismatched == ()
+    assert {f"generator.{name}" for name in state(tuned)} <= set(report.copied)
+    tuned.step()
+    assert differences(state(tuned), trained.ema.state_dict()) != []
+
+
+def test_a_checkpoint_brings_its_discriminator_with_what_was_tuned_of_its_trunk(
+    images: Pair, trained: GanTrainer, sources: dict[str, Path]
+) -> None:
+    tuned = trainer_of(config(source=str(sources["checkpoint"])), images)
+    given, own = trained.state_dict()["discriminator"], tuned.discriminator.state_dict()
+    assert differences({name: own[name] for name in given}, given) == []
+    report = report_of(tuned)
+    assert report.missing == (), "a frozen trunk need not be in a source"
+    assert any(".backbone." in name for name in report.copied)
+
+
+@pytest.mark.parametrize("kind", ["best", "export"])
+def test_without_a_discriminator_all_of_its_own_tensors_are_reported_missing(
+    images: Pair, sources: dict[str, Path], kind: str
+) -> None:
+    scratch, tuned = (trainer_of(config(source=source), images) for source in (None, str(sources[kind])))
+    assert differences(tuned.discriminator.state_dict(), scratch.discriminator.state_dict()) == []
+    report = report_of(tuned)
+    assert report.missing
+    assert all(name.startswith("discriminator.timm/test_resnet.") for name in report.missing)
+    assert not any(".backbone." in name for name in report.missing)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_fits_of_another_width_is_copied_and_the_rest_reported(
+    images: Pair, trained: GanTrainer, sources: dict[str, Path], kind: str
+) -> None:
+    wider = config("patch").generator.model_copy(update={"channels": 12})
+    scratch, tuned = (
+        trainer_of(config("patch", source=source).model_copy(update={"generator": wider}), images)
+        for source in (None, str(sources[kind]))
+    )
+    report = report_of(tuned)
+    assert report.mismatched
+    given = trained.ema.state_dict()
+    for name, value in state(tuned).items():
+        fits = given[name].shape == value.shape
+        assert torch.equal(value, given[name] if fits else state(scratch)[name]), name
+        assert (f"generator.{name}" in report.copied) == fits
+        assert (f"generator.{name}" in report.mismatched) != fits
+    assert str(report).endswith(f"{len(report.mismatched)} of another shape")
