@@ -90,7 +90,13 @@ class FixedInputs:
         return self.task.degrade(targets, [keyed_generator(0, purpose, int(index)) for index in indices]), targets
 
     def preview(self, sample: Sample, count: int) -> tuple[Tensor, int]:
-        """Pictures [N, 3, R, R] to look at, and in how many columns: samples; or rows of input, output and target."""
+        """Pictures [N, 3, R, R] to look at, and in how many columns: samples; or rows of input, output and target.
+
+        Args:
+            count: of samples; where G restores pictures, of those that are held out at most.
+        """
+        if self.task.in_channels:
+            count = min(count, len(self.pictures.held_out))
         inputs, targets = self(torch.arange(count), "preview")
         outputs = sample(inputs).cpu()
         if self.task.in_channels == 0:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.checkpoint import TrialFiles, from_png, preview_name
-from trainables.exported import is_export, save_export
+from trainables.checkpoint import TrialFiles, enlarged, from_png, preview_name
+from trainables.exported import enlargement, is_export, save_export
 from tuner.finalists import best_finalist
 from tuner.paths import SweepPaths
 from tuner.records import RecordBook
@@ -63,7 +63,7 @@ def export_best(paths: SweepPaths, spec: SweepSpec, number: int | None = None, o
             "values": record.values,
         },
         # Made of held-out pictures where G takes pictures, which the export does not hold.
-        None if config.task.name == "generation" else from_png(preview),
+        None if config.task.name == "generation" else enlarged(from_png(preview), enlargement(config.resolution)),
     )
     return folder
 
