@@ -211,11 +211,10 @@ def metrics(a: str, b: str, names: list[str], resolution: int | None, device: st
     """`gansweep metrics`."""
     console = Console(stderr=as_json, markup=False, highlight=False)
     with _input_errors():
+        folder = Path(CACHE_DIR).expanduser()
         comparison = with_progress(
             console,
-            functools.partial(
-                compare, a, b, metrics=names, resolution=resolution, cache_dir=Path(CACHE_DIR).expanduser(), device=device
-            ),
+            lambda report: compare(a, b, metrics=names, resolution=resolution, cache_dir=folder, device=device, progress=report),
         )
     if as_json:
         print_json(comparison.as_json())

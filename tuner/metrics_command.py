@@ -127,14 +127,15 @@ def show(comparison: Comparison, console: Console) -> None:
         caption=f"pictures of {comparison.resolution} x {comparison.resolution} pixels; {comparison.seconds:.1f} s",
     )
     table.add_column("metric", no_wrap=True)
-    table.add_column("value", justify="right")
-    table.add_column("better")
-    table.add_column("what it is")
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("better", no_wrap=True)
+    kinds = {text: parse_metric(text).kind for text in comparison.values}
     for text, value in comparison.values.items():
-        kind = KINDS[parse_metric(text).kind]
         # As Text, because brackets in a plain string would be markup.
-        table.add_row(Text(text), f"{value:.6g}", "lower" if kind.lower_is_better else "higher", kind.summary)
+        table.add_row(Text(text), f"{value:.6g}", "lower" if KINDS[kinds[text]].lower_is_better else "higher")
     console.print(table)
+    for kind in dict.fromkeys(kinds.values()):
+        console.print(f"  {kind}: {KINDS[kind].summary}", soft_wrap=True)
 
 
 def with_progress(console: Console, work: Callable[[Callable[[str, int, int], None]], Comparison]) -> Comparison:

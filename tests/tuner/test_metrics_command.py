@@ -14,6 +14,7 @@ from PIL import Image
 from rich.console import Console
 
 from tests.trainables.metrics.helpers import emoji, load_tiny
+from tests.tuner.command import Command
 from trainables.backbones import BackboneInfo
 from trainables.collective import Collective
 from trainables.exported import load_export, save_export
@@ -128,6 +129,25 @@ def test_progress_counts_up_to_the_end(pictures: dict[str, str], tmp_path: Path)
 
     with_progress(Console(file=io.StringIO()), work)
     assert {what: (done, total) for what, done, total in seen} == {"real": (COUNT, COUNT), "generated": (COUNT, COUNT)}
+
+
+def test_the_command_itself(pictures: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the real backbone that the names say, through the command's own line."""
+    monkeypatch.undo()
+    monkeypatch.setattr("tuner.commands.CACHE_DIR", str(tmp_path / "cache"))
+    command = Command(tmp_path)
+    names = [argument for name in NAMES for argument in ("--metric", name)]
+    said = command("metrics", pictures["a"], pictures["b"], *names, "--json")
+    assert said.code == 0, said.err
+    values = json.loads(said.out)["values"]
+    assert list(values) == [str(parse_metric(name)) for name in NAMES]
+    assert values == compare(pictures["a"], pictures["b"], metrics=NAMES, cache_dir=tmp_path / "cache").values
+    table = command("metrics", pictures["a"], pictures["b"], *names)
+    assert table.code == 0
+    assert "lower" in table.out
+    missing = command("metrics", pictures["a"], str(tmp_path / "nowhere"))
+    assert missing.code == 2
+    assert "nowhere" in missing.err
 
 
 def test_what_cannot_be_compared_is_said(pictures: dict[str, str], tmp_path: Path) -> None:
