@@ -73,7 +73,7 @@ def feature_arms() -> dict[str, dict[str, Any]]:
 
 
 def runs_of(data_name: str, data: DataOptions, chosen: dict[str, dict[str, Any]], kimg: float, seeds: int) -> list[Run]:
-    """A run for each arm and seed, seed by seed, so that an interrupted experiment has whole comparisons."""
+    """A run for each arm and seed."""
     evaluation = {"metric": METRIC, "also": [COPIED], "every_kimg": kimg / 2}
     return [
         Run(
@@ -103,7 +103,7 @@ def summary(results: list[Result]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kimg", type=float, default=2.4)
+    parser.add_argument("--kimg", type=float, default=1.6)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=FOLDER)
@@ -115,6 +115,7 @@ def main() -> None:
         "digits": DataOptions(path=str(write_digits(args.folder / "digits")), resolution=32),
     }
     runs = [run for name, options in data.items() for run in runs_of(name, options, arms(name), args.kimg, args.seeds)]
+    runs.sort(key=lambda run: run.config.seed)  # so that what an interrupted experiment has is whole comparisons
     results = carry_out_all(runs, args.folder, args.processes)
     text = [f"**{name}**, {args.kimg:g} kimg:\n\n{summary([r for r in results if r['data_name'] == name])}\n" for name in data]
     write_section(args.page, "pretraining", "\n".join(text))
