@@ -37,7 +37,7 @@ BASELINES = {
     "inpainting": "smooth fill",
     "colorization": "grey",
 }
-RATES = {"unet": (1e-3, 2e-3), "example": (1e-3,)}
+RATES = {"unet": (5e-4, 1e-3), "example": (1e-3,)}
 UNET: dict[str, Any] = {
     "generator": {"name": "unet"},
     "feature_loss": {"layers": []},
