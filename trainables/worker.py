@@ -140,17 +140,25 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
 
 
 def train_until(step: int, trainer: GanTrainer, collective: Collective) -> tuple[dict[str, float], str | None]:
-    """Steps up to ``step``; returns the mean losses over workers and steps, and the problem that ended it early, if any."""
+    """Steps up to ``step``; returns the mean losses over workers and steps, and the problem that ended it early, if any.
+
+    A loss that is not computed in every step (a lazy regulariser's) counts as 0 in the others; those that wait for the end of
+    pre-training are averaged over the steps since.
+    """
     totals: dict[str, Tensor] = {}
     means: dict[str, float] = {}
-    count = 0
+    count, alone, of_all = 0, 0, set[str]()
     while trainer.step_index < step:
-        for name, value in trainer.step().items():
+        pretraining = trainer.pretraining
+        losses = trainer.step()
+        for name, value in losses.items():
             totals[name] = totals.get(name, torch.zeros_like(value)) + value
         count += 1
+        if pretraining:
+            alone, of_all = alone + 1, of_all | losses.keys()
         if count % _CHECK_EVERY == 0 or trainer.step_index == step:
-            sums = collective.sum(torch.stack(list(totals.values()))) / (count * collective.world_size)
-            means = dict(zip(totals, sums.tolist(), strict=True))
+            sums = (collective.sum(torch.stack(list(totals.values()))) / collective.world_size).tolist()
+            means = {name: x / (count if name in of_all else count - alone) for name, x in zip(totals, sums, strict=True)}
             wrong = [f"{name} is {value}" for name, value in means.items() if not math.isfinite(value)]
             if wrong:
                 return means, f"{', '.join(wrong)} by {trainer.kimg:.2f} kimg"

@@ -48,6 +48,21 @@ def test_train_until_reports_the_mean_losses(dataset: ImageDataset) -> None:
     assert train_until(3, trainer, Collective()) == ({}, None), "there already"
 
 
+def test_what_waits_for_the_end_of_pretraining_is_averaged_since(dataset: ImageDataset) -> None:
+    config = small_config(
+        task="denoising",
+        generator={"name": "unet", "channels": 4, "depth": 1},
+        discriminator={"name": "patch"},
+        pretrain_kimg=0.016,
+    )
+    means, _ = train_until(3, GanTrainer(config, dataset), Collective())
+    same = GanTrainer(config, dataset)
+    steps = [same.step() for _ in range(3)]
+    assert "g_loss" not in steps[1]
+    assert means["g_loss"] == pytest.approx(float(steps[2]["g_loss"]), rel=1e-5)
+    assert means["reconstruction"] == pytest.approx(sum(float(s["reconstruction"]) for s in steps) / 3, rel=1e-5)
+
+
 def test_a_loss_that_is_not_finite_ends_training_within_eight_steps_and_is_named(dataset: ImageDataset) -> None:
     config = small_config(kimg=1, optimizer={"generator_lr": 1e30, "discriminator_lr": 1e30})
     trainer = GanTrainer(config, dataset)
