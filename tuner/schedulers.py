@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -159,7 +160,9 @@ class SweepScheduler(Unsaved, FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Closes the record with the last line of the trial's traceback, which its Tune actor has written."""
         number = trial.config["number"]
-        self.records.end(number, State.FAILED, failure_reason(self.storage, number, trial.get_error()))
+        # Not `trial.get_error()`, which reads what Tune will have uploaded later.
+        said = Path(trial.error_file).read_bytes() if trial.error_file and Path(trial.error_file).is_file() else b""
+        self.records.end(number, State.FAILED, failure_reason(self.storage, number, said))
 
 
 def _ordinal(n: int) -> str:

@@ -113,15 +113,15 @@ class GroupTrial(tune.Trainable):
         return self.group
 
 
-def failure_reason(sweep: Storage, number: int, of_tune: BaseException | None) -> str:
+def failure_reason(sweep: Storage, number: int, said_by_ray: bytes) -> str:
     """Why trial ``number`` failed, in one line: the end of the traceback that its Tune actor wrote.
 
     Args:
-        of_tune: what Tune knows of the failure; kept in the trial's folder where the actor could write nothing.
+        said_by_ray: what Ray knows of the failure; kept in the trial's folder where the actor could write nothing.
     """
     name = f"trials/{trial_folder(number)}/{_ERROR}"
     if not sweep.exists(name):
-        sweep.write_bytes(name, str(of_tune).encode())
+        sweep.write_bytes(name, said_by_ray)
         return f"its Tune actor died (what Ray says: {name})"
     lines = [line for line in sweep.read_bytes(name).decode().splitlines() if line.strip()]
     return f"{lines[-1]} (traceback: {name})"

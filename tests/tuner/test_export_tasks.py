@@ -109,7 +109,7 @@ def test_the_export_makes_the_trial_s_own_pictures(command: Command, name: str) 
     export = spec.root / "export" / "trial-0000"
     assert f"more: gansweep apply {export} PICTURE... --out DIR" in said.out
     with Image.open(export / "samples.png") as preview:
-        assert preview.size == (3 * 34 + 2, 3 * 34 + 2), "three rows of input, output and target"
+        assert preview.size == (3 * (3 * 34 + 2),) * 2, "three times as large, three rows of input, output and target"
 
     conditions, targets = inputs(torch.arange(N))
     pictures = degraded(name, conditions, targets)

@@ -268,14 +268,12 @@ def test_an_exception_closes_the_record_with_its_last_line(tmp_path: Path) -> No
 
     class Trial:
         config = {"number": 3}  # noqa: RUF012
-
-        @staticmethod
-        def get_error() -> Exception:
-            return RuntimeError("ActorDiedError: out of memory")
+        error_file = str(tmp_path / "of_ray.txt")
 
     sweep.scheduler.on_trial_error(None, Trial)
     assert sweep.outcome(3) == (State.FAILED, "ValueError: no such thing (traceback: trials/0003/error.txt)")
     sweep.records.open(4, {})
+    Path(Trial.error_file).write_text("ActorDiedError: out of memory")
     Trial.config = {"number": 4}
     sweep.scheduler.on_trial_error(None, Trial)
     assert sweep.outcome(4) == (State.FAILED, "its Tune actor died (what Ray says: trials/0004/error.txt)")

@@ -115,7 +115,7 @@ def test_kill_9_of_a_tune_actor_fails_its_trial_alone(tmp_path: Path) -> None:
     assert killed
     assert [record.state for record in records] == [State.COMPLETE, State.FAILED, State.COMPLETE]
     assert records[1].reason.startswith("its Tune actor died")
-    assert "ActorDiedError" in (spec.root / "trials" / "0001" / "error.txt").read_text()
+    assert "has died" in (spec.root / "trials" / "0001" / "error.txt").read_text()
 
 
 def test_an_exception_fails_its_trial_alone(tmp_path: Path) -> None:
