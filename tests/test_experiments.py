@@ -31,6 +31,7 @@ def test_a_run_is_carried_out_once_and_equal_runs_come_out_equal(tmp_path: Path)
     assert both[0] == first[0]
     assert both[1]["curve"] != first[0]["curve"]
     assert (tmp_path / "results.jsonl").read_text().startswith(written)
+    assert runs.carry_out_all([run(0), run(2)], tmp_path, processes=0) == first
     again = runs.carry_out(run(0), tmp_path)
     assert again["curve"] == first[0]["curve"]
     assert (tmp_path / "pictures" / f"{again['key']}.png").stat().st_size > 0

@@ -88,7 +88,6 @@ def summary(task: str, results: list[Result], baseline: float) -> str:
     rows = [(f"{task}: {method}, learning rate {rate}", found) for method, (rate, found) in best.items()]
     columns = {
         f"PSNR, dB ({BASELINES[task]}: {baseline:.2f})": lambda found: mean_and_spread([value(r, "psnr") for r in found], 2),
-        "images/s": lambda found: f"{sum(r['images_per_s'] for r in found) / len(found):.0f}",
     }
     return table(rows, columns)
 
@@ -103,7 +102,7 @@ def main() -> None:
     parser.add_argument("--kimg", type=float, default=2)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tasks", nargs="+", choices=BASELINES, default=list(BASELINES))
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="0 writes the tables of what has been run so far")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--page", type=Path, default=PAGE)
     args = parser.parse_args()
@@ -113,7 +112,7 @@ def main() -> None:
     texts = []
     for task, found in runs.items():
         (baseline,) = of_baseline(found[0].config, found[0].data, args.folder).values()
-        texts.append(summary(task, carry_out_all(found, args.folder), baseline))
+        texts.append(summary(task, carry_out_all(found, args.folder, 0), baseline))
     write_section(args.page, "paired", f"{args.kimg:g} kimg:\n\n" + "\n\n".join(texts))
 
 

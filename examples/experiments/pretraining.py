@@ -96,7 +96,6 @@ def summary(results: list[Result]) -> str:
             "FID at half the budget": lambda found: mean_and_spread([value(r, "fid", 0) for r in found], 0),
             "diversity": lambda found: mean_and_spread([value(r, "diversity") for r in found], 2),
             "copied": lambda found: mean_and_spread([value(r, "copied") for r in found], 2),
-            "images/s": lambda found: f"{sum(r['images_per_s'] for r in found) / len(found):.0f}",
         },
     )
 
@@ -105,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kimg", type=float, default=1.6)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="0 writes the tables of what has been run so far")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--skip-feature-study", action="store_true", help="only the main comparison")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import statistics
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -50,7 +49,7 @@ class Run:
 
 
 Result = dict[str, Any]
-"""``key``, ``data_name``, ``arm``, ``seed``; ``curve``: [kimg, {metric: value}] of each evaluation; ``images_per_s``."""
+"""``key``, ``data_name``, ``arm``, ``seed``; ``curve``: [kimg, {metric: value}] of each evaluation."""
 
 
 def carry_out(run: Run, folder: Path) -> Result:
@@ -61,35 +60,29 @@ def carry_out(run: Run, folder: Path) -> Result:
     trainer = GanTrainer(config, pictures.train, style=pictures.style)
     inputs = FixedInputs(trainer.task, pictures, trainer.z_dim, CPU)
     evaluator = TrialEvaluator(config.evaluation.names, inputs, cache_dir=str(cache), collective=Collective())
-    curve, seconds = [], 0.0
+    curve = []
     for step in config.evaluation_steps():
-        started = time.perf_counter()
         while trainer.step_index < step:
             trainer.step()
-        seconds += time.perf_counter() - started
         curve.append([trainer.kimg, evaluator(trainer.sample)])
     shown, columns = inputs.preview(trainer.sample, SHOWN)
     (folder / "pictures").mkdir(exist_ok=True)
     save_image(shown, folder / "pictures" / f"{run.key}.png", nrow=max(columns, SHOWN), normalize=True, value_range=(-1, 1))
-    return {
-        "key": run.key,
-        "data_name": run.data_name,
-        "arm": run.arm,
-        "seed": config.seed,
-        "curve": curve,
-        "images_per_s": trainer.images_seen / seconds,
-    }
+    return {"key": run.key, "data_name": run.data_name, "arm": run.arm, "seed": config.seed, "curve": curve}
 
 
 def carry_out_all(runs: Sequence[Run], folder: Path, processes: int = 2) -> list[Result]:
-    """The results of ``runs``, in their order; those not yet in ``folder/results.jsonl`` are carried out first."""
+    """The results of ``runs``, in their order; those not yet in ``folder/results.jsonl`` are carried out first.
+
+    With no ``processes`` nothing is carried out, and the results are those there are.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "results.jsonl"
     known = {result["key"]: result for result in _read(file)}
-    missing = {run.key: run for run in runs if run.key not in known}
+    missing = {run.key: run for run in runs if run.key not in known} if processes else {}
     for run in {(run.config.task, run.data): run for run in missing.values()}.values():
         load_pictures(run.config.task, run.data, str(folder / "cache"))  # packed here, so that no process waits for another
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(max(processes, 1), mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(carry_out, run, folder) for run in missing.values()]
         for count, future in enumerate(as_completed(futures), start=1):
             result = future.result()
@@ -98,7 +91,7 @@ def carry_out_all(runs: Sequence[Run], folder: Path, processes: int = 2) -> list
                 lines.write(json.dumps(result) + "\n")
             last = "  ".join(f"{name} {value:.2f}" for name, value in result["curve"][-1][1].items())
             print(f"{count}/{len(missing)}  {result['data_name']}: {result['arm']}, seed {result['seed']}: {last}", flush=True)
-    return [known[run.key] | {"arm": run.arm, "data_name": run.data_name} for run in runs]
+    return [known[run.key] | {"arm": run.arm, "data_name": run.data_name} for run in runs if run.key in known]
 
 
 def _read(file: Path) -> Iterable[Result]:
@@ -120,13 +113,13 @@ def value(result: Result, kind: str, evaluation: int = -1) -> float:
 
 
 def mean_and_spread(values: Sequence[float], digits: int) -> str:
-    """Mean ± standard deviation over seeds.
+    """Mean ± standard deviation over seeds; a single value alone.
 
     >>> mean_and_spread([1.0, 2.0, 3.0], 1)
     '2.0 ± 1.0'
     """
-    spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-    return f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}"
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def table(rows: Iterable[tuple[str, Sequence[Result]]], columns: dict[str, Callable[[Sequence[Result]], str]]) -> str:

@@ -1,6 +1,6 @@
 """Images per second of `GanTrainer.step` and of a bare loop over the same networks and losses, taking turns in one process.
 
-    python -m tests.benchmarks.training_step [--rounds 9] [--steps 4] [--threads 1]
+    python -m tests.benchmarks.training_step [--rounds 24] [--steps 1] [--threads 1]
 
 The bare loop is what one would write by hand for this one setting: the same networks, objective, augmentation, optimizers and
 averaged generator, with torch's global random numbers and nothing for several workers, micro-batches, precision, guards or
@@ -207,7 +207,7 @@ def peak_mib(config: TrialConfig, name: str, device: torch.device, threads: int)
 def report(config: TrialConfig, device: torch.device, arguments: argparse.Namespace) -> None:
     """A row of the table."""
     found = compare(config, device, arguments.rounds, arguments.steps)
-    parts = ", ".join(f"{name} {share:.0%}" for name, share in shares(config, device, arguments.steps).items())
+    parts = ", ".join(f"{name} {share:.0%}" for name, share in shares(config, device, arguments.rounds).items())
     memory = []
     for name in LOOPS:  # a fresh process each: a process's peak never falls
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -221,8 +221,8 @@ def report(config: TrialConfig, device: torch.device, arguments: argparse.Namesp
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--steps", type=int, default=4, help="steps of a round")
+    parser.add_argument("--rounds", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=1, help="steps of a round")
     parser.add_argument("--batch", type=int, default=None, help="pictures in a batch; 16 on a CPU, 64 on a GPU when left out")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads")
     arguments = parser.parse_args()
