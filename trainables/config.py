@@ -219,6 +219,9 @@ def _beneath(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
     merged: dict[str, Any] = {**defaults, **given}
     for key, default in defaults.items():
         value = given.get(key)
-        if isinstance(default, Mapping) and isinstance(value, Mapping) and value.get("name") in (None, default.get("name")):
+        if not (isinstance(default, Mapping) and isinstance(value, Mapping)):
+            continue
+        # Every reconstruction loss has the same options; to name one must not lose the weight, which would turn it off.
+        if key == "reconstruction" or value.get("name") in (None, default.get("name")):
             merged[key] = _beneath(default, value)
     return merged

@@ -110,3 +110,11 @@ def test_a_registry_names_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"unknown fruit 'aple'; did you mean 'apple'\? Valid: apple, pear"):
         registry["aple"]
     assert unknown_name("fruit", "zzz", ["apple"]) == "unknown fruit 'zzz'. Valid: apple"
+
+
+def test_another_reconstruction_loss_keeps_the_tasks_weight() -> None:
+    restoring = config(task="denoising", reconstruction={"name": "charbonnier"}, evaluation={"metric": "psnr[n=8]"})
+    assert restoring.reconstruction.name == "charbonnier"
+    assert restoring.reconstruction.weight == 100
+    assert restoring.optimizer.beta1 == 0.9
+    assert config(task="denoising", discriminator={"name": "trunk"}).discriminator.conditional is False
