@@ -131,7 +131,9 @@ def test_pack_where_nothing_can_be_written(command: Command) -> None:
 
 def gansweep(folder: Path, *arguments: str, after: str = "") -> subprocess.Popen[str]:
     """The command in a process of its own; ``after`` runs when it has ended."""
-    code = f"import sys\nfrom tuner.cli import app\ntry:\n    app(sys.argv[1:])\nfinally:\n    {after or 'pass'}\n"
+    # A test run in the background of a shell inherits that Ctrl-C is ignored.
+    code = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += f"import sys\nfrom tuner.cli import app\ntry:\n    app(sys.argv[1:])\nfinally:\n    {after or 'pass'}\n"
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         env=os.environ | {"GANSWEEP_CACHE": str(folder), "OMP_NUM_THREADS": "1"},
