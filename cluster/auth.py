@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cluster.environment import environment
 from cluster.errors import TokenError, with_ways
 
 MODE = "RAY_AUTH_MODE"
@@ -68,16 +69,11 @@ def check_no_token_demanded(address: str) -> None:
 @contextmanager
 def auth_mode(mode: str) -> Iterator[None]:
     """This process and its children speak to clusters in ``mode`` ("token" or "disabled"); undone at the end."""
-    before = os.environ.get(MODE)
-    os.environ[MODE] = mode
-    _read_environment_again()
     try:
-        yield
+        with environment({MODE: mode}):
+            _read_environment_again()
+            yield
     finally:
-        if before is None:
-            del os.environ[MODE]
-        else:
-            os.environ[MODE] = before
         _read_environment_again()
 
 

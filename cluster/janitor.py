@@ -23,6 +23,7 @@ class HeldGroup:
     name: str
     state: str  # PENDING, PREPARED, CREATED or RESCHEDULING
     resources: dict[str, float]  # of all its bundles together
+    orphaned: bool  # the actor that made it has died; Ray keeps it until the job ends
 
 
 def held_placement_groups(*, known: Collection[str] = ()) -> list[HeldGroup]:
@@ -42,7 +43,11 @@ def held_placement_groups(*, known: Collection[str] = ()) -> list[HeldGroup]:
         for bundle in data.bundles:
             for resource, amount in bundle.unit_resources.items():
                 resources[resource] = resources.get(resource, 0) + amount
-        held.append(HeldGroup(group_id, data.name, name, resources))
+        held.append(
+            HeldGroup(
+                group_id, data.name, name, resources, data.creator_actor_dead and bool(data.creator_actor_id.strip(b"\xff"))
+            )
+        )
     return held
 
 

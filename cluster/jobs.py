@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.auth import authorization, missing_token, wrong_token
+from cluster.environment import environment
 from cluster.errors import ClusterError, JobNotFoundError, UnreachableError, with_ways
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
@@ -65,7 +66,7 @@ class Jobs:
         self._headers = _probe(self.address)
         from ray.job_submission import JobSubmissionClient
 
-        with _without(*_OVERRIDES), _in_our_words(self.address):
+        with environment(dict.fromkeys(_OVERRIDES)), _in_our_words(self.address):
             self._client = JobSubmissionClient(self.address, headers=dict(self._headers))
 
     def submit(
@@ -237,13 +238,3 @@ def _in_our_words(address: str) -> Iterator[None]:
         if isinstance(error, ClusterError):
             raise
         raise ClusterError(f"the cluster at {address} refused: {error}") from error
-
-
-@contextmanager
-def _without(*names: str) -> Iterator[None]:
-    """The environment without some variables."""
-    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(kept)

@@ -20,6 +20,7 @@ from typing import Any
 import ray
 
 from cluster.auth import TOKEN, auth_mode, authorization, check_no_token_demanded, missing_token, wrong_token
+from cluster.environment import environment
 from cluster.errors import ClusterError, TokenError, UnreachableError, with_ways
 
 AUTO = "auto"
@@ -62,7 +63,8 @@ def connect(
         dashboard: whether an embedded Ray brings its dashboard, on the loopback interface only.
         code: folders of Python packages to ship to a cluster. Not needed by an embedded Ray, which shares our files; inside a
             submitted job they came with the job.
-        env_vars: environment variables for all workers. Inside a submitted job, those of the job win.
+        env_vars: environment variables for all workers, and for this process too where it starts an embedded Ray. Inside a
+            submitted job, those of the job win.
         log_to_driver: whether what workers print shows here.
 
     Raises:
@@ -74,13 +76,13 @@ def connect(
         raise ClusterError("this process is already connected to Ray: call ray.shutdown() first")
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": log_to_driver}
     runtime_env: dict[str, Any] = {}
-    if own_vars := {name: value for name, value in (env_vars or {}).items() if name not in _job_env_vars()}:
-        runtime_env["env_vars"] = own_vars
     with ExitStack() as stack:
         if address is None:
             if inside_job():
                 raise ClusterError('a submitted job runs on its own cluster: give it --address auto (connect("auto"))')
             stack.enter_context(auth_mode(os.environ.get("RAY_AUTH_MODE", "token")))
+            # Inherited: as a runtime environment they would cost every new process the better part of a second.
+            stack.enter_context(environment(env_vars or {}))
             # "local" is the one address that starts a fresh instance even if RAY_ADDRESS is set or another Ray runs here.
             options |= {"address": "local", "num_cpus": num_cpus, "num_gpus": num_gpus, "include_dashboard": dashboard}
             options |= {"dashboard_host": "127.0.0.1", "object_store_memory": OBJECT_STORE_BYTES}
@@ -90,6 +92,8 @@ def connect(
             found = resolve_address(address)
             stack.enter_context(auth_mode(probe(found)))
             options["address"] = found
+            if own_vars := {name: value for name, value in (env_vars or {}).items() if name not in _job_env_vars()}:
+                runtime_env["env_vars"] = own_vars
             if code and not inside_job():
                 runtime_env["py_modules"] = [str(folder) for folder in code]
         if runtime_env:

@@ -44,7 +44,7 @@ class Assignment:
     """A trial on its way to a worker group."""
 
     number: int  # the trial's Optuna number
-    config: TrialConfig
+    config: dict[str, Any]  # `TrialConfig` as JSON data: to check it takes the networks' libraries, seconds of imports
     data: DataOptions
     storage: Storage  # rooted at the trial's folder
     cache_dir: str  # on the worker's node: packed images and real statistics
@@ -83,8 +83,8 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
     Args:
         send: takes a report and returns a future of the verdict, CONTINUE or STOP; called on rank 0 alone.
     """
-    leave_nothing_behind(assignment.config)
-    config, files = assignment.config, TrialFiles(assignment.storage)
+    config, files = TrialConfig.model_validate(assignment.config), TrialFiles(assignment.storage)
+    leave_nothing_behind(config)
     pictures = _pictures(config.task, assignment.data, assignment.cache_dir)
     trainer = GanTrainer(config, pictures.train, style=pictures.style, collective=collective, device=device)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ray import tune
 
 from trainables.metrics import AnyMetric
+from tuner.group import reclaim
 from tuner.paths import SweepPaths
 from tuner.progress import Progress
 from tuner.records import RecordBook, Unsaved
@@ -26,9 +26,8 @@ class SweepCallback(Unsaved, tune.Callback):
         metric: AnyMetric,
         progress: Progress,
         starvation: Starvation,
-        reclaim: Callable[[], None],
     ) -> None:
-        self.starvation, self.reclaim = starvation, reclaim
+        self.starvation = starvation
         self.paths, self.records, self.metric, self.progress = paths, records, metric, progress
         self.log = TensorBoardLog(paths, metric)
 
@@ -57,7 +56,7 @@ class SweepCallback(Unsaved, tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial failed, perhaps because its Tune actor died: what that one held is taken back here."""
-        self.reclaim()
+        reclaim()
         self._ended(trial)
 
     def _ended(self, trial: Any) -> None:

@@ -1,27 +1,28 @@
 """A warm worker group: one ``TorchTrainer`` that is started once and runs one trial after another from the mailbox.
 
-Its owner is a Tune actor, which gives it back on every way out. Order matters there: removing a placement group while the Train
-controller lives makes the controller build another, which leaks. So the loop is ended first, then the controller, then the rest.
+Its owner is a Tune actor, which gives it back on every way out: first the loop is ended, then the Train controller, which would
+otherwise build another group. The controller runs inside the Tune actor, so that neither outlives the other; the placement group
+of one that was killed is taken back by `reclaim`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import pickle
+import asyncio
 import tempfile
 import threading
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import get_or_create_autoscaling_coordinator
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
+from ray.train.v2._internal.execution.controller import TrainController
 
+from cluster.janitor import held_placement_groups, remove_placement_groups
 from cluster.placement import GroupShape
 from trainables.worker import train_loop
-from tuner.mailbox import Owned
 
 # What Ray Train needs to start fast and to notice a dead worker soon; for every process of the sweep.
 TRAIN_ENVIRONMENT = {
@@ -32,25 +33,40 @@ TRAIN_ENVIRONMENT = {
 }
 
 
-class _TellMailbox(ControllerCallback, WorkerGroupCallback):
-    """Runs in the Train controller: tells the mailbox what has to be given back when the group ends."""
-
-    def __init__(self, mailbox: Any, group: str) -> None:
-        self.mailbox, self.group = mailbox, group
-
-    def after_controller_start(self, train_run_context: Any) -> None:
-        ray.get(self.mailbox.owns.remote(self.group, controller=_as_bytes(ray.get_runtime_context().current_actor)))
-
-    def after_worker_group_start(self, worker_group: Any) -> None:
-        handle = worker_group.get_worker_group_state().placement_group_handle
-        ray.get(self.mailbox.owns.remote(self.group, placement_group=handle.placement_group))
-
-
 class _Trainer(TorchTrainer):
-    """Leaves out Train's own cleaner of placement groups: a process per group that polls a dashboard which may not be there."""
+    """Starts no process but the workers and what joins them. Left out, or brought here, are Train's controller, which would load
+    the same libraries once more before any worker starts; its cleaner of placement groups, which polls a dashboard that may not
+    be there; and its manager of Ray Data sets, of which we have none."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.given_up = threading.Event()  # ends `fit` soon, whatever the workers do
 
     def _create_default_callbacks(self) -> list[Any]:
-        return [c for c in super()._create_default_callbacks() if not isinstance(c, PlacementGroupCleanerCallback)]
+        unused = (PlacementGroupCleanerCallback, DatasetsCallback)
+        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
+
+    def _initialize_and_run_controller(self, **arguments: Any) -> Any:
+        controller = TrainController(**arguments)
+
+        async def control() -> None:
+            while not controller.get_state().is_terminal():
+                if self.given_up.is_set():
+                    if (workers := controller.get_worker_group()) is not None:
+                        workers.abort()
+                    return
+                await controller._run_control_loop_iteration()
+
+        asyncio.run(control())
+        return controller._build_result()
+
+
+def start_coordinator() -> None:
+    """Starts the actor through which all Train controllers of a cluster ask for resources.
+
+    The first controller would start it and wait for three seconds; from here it starts beside Tune.
+    """
+    get_or_create_autoscaling_coordinator()
 
 
 class WarmGroup:
@@ -60,7 +76,7 @@ class WarmGroup:
         self.name, self.mailbox = name, mailbox
         self._error: BaseException | None = None
         self._scratch = tempfile.TemporaryDirectory(prefix="gansweep-group-")
-        trainer = _Trainer(
+        self._trainer = _Trainer(
             train_loop,
             train_loop_config={"mailbox": mailbox, "group": name, "threads": max(1, int(shape.cpus_per_worker))},
             scaling_config=ScalingConfig(
@@ -73,16 +89,14 @@ class WarmGroup:
                 name=name,
                 storage_path=self._scratch.name,
                 failure_config=FailureConfig(max_failures=-1),
-                callbacks=[_TellMailbox(mailbox, name)],
             ),
         )
-        ray.get(mailbox.owns.remote(name, owner=_as_bytes(ray.get_runtime_context().current_actor)))
-        self._thread = threading.Thread(target=self._run, args=(trainer,), name=f"fit {name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"fit {name}", daemon=True)
         self._thread.start()
 
-    def _run(self, trainer: _Trainer) -> None:
+    def _run(self) -> None:
         try:
-            trainer.fit()
+            self._trainer.fit()
         except BaseException as error:
             self._error = error
 
@@ -92,39 +106,14 @@ class WarmGroup:
             raise RuntimeError(f"worker group {self.name} has ended: {self._error}") from self._error
 
     def release(self, patience_s: float = 3.0) -> None:
-        """Ends the loop, waits for the controller, then takes back whatever is left."""
+        """Ends the loop; workers that do not come to its end in time are killed."""
         ray.get(self.mailbox.close.remote(self.name))
         self._thread.join(patience_s)
-        release(ray.get(self.mailbox.owned.remote(self.name)))
+        self._trainer.given_up.set()
+        self._thread.join(patience_s)
         self._scratch.cleanup()
 
 
-def _as_bytes(handle: Any) -> bytes:
-    """An actor's handle as the mailbox passes it on, unread: reading it would import torch there, which takes seconds."""
-    return ray.cloudpickle.dumps(handle)
-
-
-def reclaim(mailbox: Any) -> None:
-    """Takes back what groups hold whose Tune actor has died, as by kill -9; or the next group would wait for it for ever."""
-    for item in ray.get(mailbox.owned.remote()):
-        try:
-            ray.get(pickle.loads(item.owner).__ray_ready__.remote(), timeout=0.5)
-        except GetTimeoutError:
-            continue  # alive, and busy with a trial
-        except RayError:
-            release([item])
-
-
-def release(owned: list[Owned]) -> None:
-    """Stops Train controllers that still run, with their workers, then removes their placement groups. May be called again."""
-    for item in owned:
-        if item.controller:
-            controller = pickle.loads(item.controller)
-            # The abort ends the controller's own process, which is reported as an error; a dead one is reported as such.
-            with contextlib.suppress(RayError):
-                ray.get(controller.abort.remote(), timeout=5)
-            with contextlib.suppress(RayError):
-                ray.kill(controller)
-    for item in owned:
-        for placement_group in item.placement_groups:
-            ray.util.remove_placement_group(placement_group)
+def reclaim() -> None:
+    """Takes back the worker groups whose Tune actor has died, as by kill -9; or the next group would wait for them for ever."""
+    remove_placement_groups(group.id for group in held_placement_groups() if group.orphaned)

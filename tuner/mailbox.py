@@ -8,21 +8,12 @@ The mailbox holds no CPU and no tensors.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 
 MAX_DELIVERIES = 4  # of one assignment without a new report in between, before the trial is held to be at fault
-
-
-@dataclass
-class Owned:
-    """What a worker group holds in the cluster."""
-
-    owner: bytes = b""  # pickled handle of the Tune actor that gives it back
-    controller: bytes = b""  # pickled handle of the Train controller
-    placement_groups: list[Any] = field(default_factory=list)
 
 
 @dataclass
@@ -36,12 +27,11 @@ class _Group:
     verdict: tuple[int, int, str] | None = None  # (trial, step, verdict), the newest
     failure: str | None = None  # traceback of the open assignment
     closed: bool = False
-    owned: Owned = field(default_factory=Owned)
 
 
 @ray.remote(num_cpus=0, max_concurrency=1000)
 class Mailbox:
-    """Assignments, reports, verdicts and placement groups, by worker group."""
+    """Assignments, reports and verdicts, by worker group."""
 
     def __init__(self) -> None:
         self._groups: dict[str, _Group] = {}
@@ -125,20 +115,6 @@ class Mailbox:
             state.failure = traceback
             await self._notify()
         await self._wait(lambda: state.closed)
-
-    # What a group holds: known here so that the driver can take it back even when a Tune actor was killed.
-
-    async def owns(self, group: str, owner: bytes = b"", controller: bytes = b"", placement_group: Any = None) -> None:
-        """Remembers what a group holds, and whose it is."""
-        owned = self._group(group).owned
-        owned.owner = owner or owned.owner
-        owned.controller = controller or owned.controller
-        if placement_group is not None:
-            owned.placement_groups.append(placement_group)
-
-    async def owned(self, group: str | None = None) -> list[Owned]:
-        """What one group holds, or each of all groups."""
-        return [state.owned for name, state in self._groups.items() if group in (None, name)]
 
     def _group(self, name: str) -> _Group:
         return self._groups.setdefault(name, _Group())

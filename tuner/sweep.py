@@ -6,7 +6,6 @@ Tune is an engine without memory here: what a sweep knows is its journal, its sc
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import shutil
 import signal
@@ -23,11 +22,12 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray import tune
 
+from cluster.environment import environment
 from cluster.janitor import held_placement_groups, remove_placement_groups
 from cluster.placement import GroupShape, PlacementPlan, plan, read_nodes
 from trainables.metrics import AnyMetric, parse_any_metric
 from tuner.callbacks import SweepCallback
-from tuner.group import reclaim, release
+from tuner.group import start_coordinator
 from tuner.mailbox import Mailbox
 from tuner.paths import CACHE_DIR, SweepPaths
 from tuner.progress import Progress
@@ -81,9 +81,9 @@ def run_sweep(spec: SweepSpec, progress_of: Callable[..., Progress]) -> Outcome:
     deadline = time.time() + spec.budget.wall_minutes * 60 if spec.budget.wall_minutes else None
     interrupted = _Interrupted()
     with progress_of(records, spec.budget.trials, deadline, metric) as progress, interrupted.watch():
+        start_coordinator()
         mailbox = Mailbox.remote()  # type: ignore[attr-defined]
-        reclaiming = functools.partial(reclaim, mailbox)
-        callback = SweepCallback(paths, records, metric, progress, Starvation(placement.shape), reclaiming)
+        callback = SweepCallback(paths, records, metric, progress, Starvation(placement.shape))
         searcher = OptunaSearcher(study, spec.search_space(), spec.base, spec.budget.trials, spec.seed, records, deadline)
         _fit(spec, paths, placement, mailbox, searcher, callback, deadline)
         callback.log.close()
@@ -105,7 +105,7 @@ def _fit(
     rule = SCHEDULERS[spec.scheduler.name](spec.scheduler, spec.budget.kimg, sweep_metric(spec))
     warm = spec.isolation == "warm"
     scratch = paths.folder / ".tune"
-    with _environment(_TUNE_ENVIRONMENT):
+    with environment(_TUNE_ENVIRONMENT):
         tuner = tune.Tuner(
             # Tune refuses an actor that asks for nothing; a byte of memory takes no CPU from the workers.
             tune.with_resources(tune.with_parameters(GroupTrial, context=context), {"memory": 1}),
@@ -121,8 +121,7 @@ def _fit(
         try:
             tuner.fit()
         finally:
-            release(ray.get(mailbox.owned.remote()))
-            # What no one told the mailbox of, as when a Tune actor was killed while its group was starting.
+            # What a Tune actor had no time to give back.
             remove_placement_groups(group.id for group in held_placement_groups())
             ray.kill(mailbox)
             shutil.rmtree(scratch, ignore_errors=True)
@@ -154,20 +153,6 @@ class _Interrupted:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def unfinished(records: RecordBook) -> list[int]:

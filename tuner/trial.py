@@ -15,7 +15,6 @@ import ray
 from ray import tune
 
 from cluster.placement import GroupShape
-from trainables.config import TrialConfig
 from trainables.data import DataOptions
 from trainables.storage import Storage
 from trainables.worker import CONTINUE, STOP, Assignment
@@ -91,7 +90,7 @@ class GroupTrial(tune.Trainable):
         self.step_reported = -1
         assignment = Assignment(
             number=self.number,
-            config=TrialConfig.model_validate(config["trial"]),
+            config=config["trial"],
             data=self.context.data,
             storage=self.context.storage.at(trial_folder(self.number)),
             cache_dir=self.context.cache_dir,

@@ -122,7 +122,6 @@ def _loop(config: dict[str, Any]) -> None:
     import torch
 
     from trainables.collective import Collective
-    from trainables.config import TrialConfig
     from trainables.data import DataOptions
     from trainables.worker import CONTINUE, Assignment, run_trial
 
@@ -130,7 +129,7 @@ def _loop(config: dict[str, Any]) -> None:
     number = zlib.crc32(str(config["trial"]).encode())
     assignment = Assignment(
         number=number,
-        config=TrialConfig.model_validate(config["trial"]),
+        config=config["trial"],
         data=DataOptions.model_validate(config["data"]),
         storage=Storage(f"{config['folder']}/{number}"),
         cache_dir=CACHE_DIR,

@@ -202,7 +202,12 @@ def run(
         return STOP if report["problem"] or len(reports) == stop_after else CONTINUE
 
     assignment = Assignment(
-        number=0, config=config, data=DATA, storage=Storage(folder), cache_dir=str(cache), handed_over_at=time.time()
+        number=0,
+        config=config.model_dump(mode="json"),
+        data=DATA,
+        storage=Storage(folder),
+        cache_dir=str(cache),
+        handed_over_at=time.time(),
     )
     run_trial(assignment, Collective(), CPU, send)
     return reports

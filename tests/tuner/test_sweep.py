@@ -106,7 +106,8 @@ def test_kill_9_of_a_tune_actor_fails_its_trial_alone(tmp_path: Path) -> None:
     killed: list[int] = []
 
     def kill() -> None:
-        (actor,) = processes_of_this_session("ray::ResourceTrainable")
+        # Ray shows the method that runs, under the name that Tune gave the class, or else the class.
+        (actor,) = processes_of_this_session("ray::ResourceTrainable", "ray::GroupTrial")
         killed.append(actor.pid)
         actor.kill()
 
@@ -144,12 +145,13 @@ def workers_of_this_session() -> list[psutil.Process]:
     return processes_of_this_session("RayTrainWorker")
 
 
-def processes_of_this_session(name: str) -> list[psutil.Process]:
-    """Processes of our Ray (children of the raylet that this process started) with ``name`` in their title."""
+def processes_of_this_session(*names: str) -> list[psutil.Process]:
+    """Processes of our Ray (children of the raylet that this process started) with one of ``names`` in their title."""
     found = []
     for process in psutil.Process(os.getpid()).children(recursive=True):
         try:
-            if name in " ".join(process.cmdline()):
+            title = " ".join(process.cmdline())
+            if any(name in title for name in names):
                 found.append(process)
         except psutil.Error:
             continue
