@@ -12,8 +12,8 @@ sweep: $(VENV)/.demo  ## run the demo: fine-tune an emoji-face generator, on rea
 	$(BIN)/python examples/twemoji/images.py $(IMAGES)
 	$(BIN)/gansweep run examples/twemoji/sweep.yaml
 
-test: $(VENV)/.test  ## all tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.test  ## all tests: those that start Ray one after another in one process, the others beside them in a second
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 test-fast: $(VENV)/.test  ## tests that take less than about ten seconds each
 	$(BIN)/python -m pytest -m "not slow"

@@ -13,8 +13,10 @@ from cluster import ClusterError, JobNotFoundError, Jobs, TokenError, Unreachabl
 from tests.clusters import TwoNodeCluster
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 import shipped_with_job
+# A cluster that was started in the background of a shell has its children ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 print("answer", shipped_with_job.ANSWER, os.environ["GREETING"], sorted(os.listdir(".")))
 try:
     while True:

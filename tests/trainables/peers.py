@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -14,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from tests.processes import PROCESSES
 from tests.trainables.small import faces, small_config
 from trainables.collective import Collective, CollectiveError
 from trainables.data import ImageDataset
@@ -32,8 +32,7 @@ def run_group(workers: int, works: Sequence[Work], folder: Path) -> dict[str, li
     Returns:
         by the function's name, the result of each worker; None of one that ended before.
     """
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_member, args=(rank, workers, works, folder)) for rank in range(workers)]
+    processes = [PROCESSES.Process(target=_member, args=(rank, workers, works, folder)) for rank in range(workers)]
     for process in processes:
         process.start()
     for process in processes:

@@ -1,33 +1,27 @@
-"""The same small sweep on a real two-node cluster with tokens: joined, and submitted as a Ray Job."""
+"""The same small sweep on a real two-node cluster with tokens: joined, and submitted as a Ray Job.
+
+Each node has one CPU, so that a group of two workers spans both.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.clusters import TwoNodeCluster, two_node_cluster
+from tests.clusters import TwoNodeCluster
 from tests.tuner.sweeps import State, write_spec
 from tests.tuner.test_interruption import records_of, wait_until
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[TwoNodeCluster]:
-    """One CPU on each node, so a group of two workers spans both."""
-    with two_node_cluster() as started:
-        yield started
-
-
 def gansweep(cluster: TwoNodeCluster, *args: object) -> subprocess.CompletedProcess[str]:
     """The command as a client of the cluster."""
-    import os
-
     command = [sys.executable, "-m", "tuner.cli", *map(str, args)]
     return subprocess.run(command, env=os.environ | cluster.env, capture_output=True, text=True, timeout=280, check=False)
 

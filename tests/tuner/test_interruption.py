@@ -40,35 +40,37 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RecordBook:
     return records_of(folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
-def test_an_interrupted_sweep_goes_on_as_if_nothing_had_happened(
-    number: signal.Signals, tmp_path: Path, undisturbed: RecordBook
-) -> None:
-    first = gansweep("run", write_spec(tmp_path, **CHANGES))
+def test_a_sweep_interrupted_twice_goes_on_as_if_nothing_had_happened(tmp_path: Path, undisturbed: RecordBook) -> None:
     root = tmp_path / "sweeps" / "small"
-    wait_until(lambda: any((root / "trials" / "0001").glob("checkpoint_*.pt")), first)
-    children = psutil.Process(first.pid).children(recursive=True)
-    # As a terminal does: Ctrl-C reaches the whole process group, Ray's processes among them.
-    if number == signal.SIGINT:
-        os.killpg(first.pid, number)
-    else:
-        first.send_signal(number)
-    _, err = first.communicate(timeout=60)
-    assert first.returncode == {signal.SIGKILL: -signal.SIGKILL}.get(number, 130), err.decode()
-    _, alive = psutil.wait_procs(children, timeout=30)
-    # After a kill -9 Ray's node agents notice only after a while that their node is gone; nothing of ours may linger.
-    assert not [p for p in alive if p.is_running() and "Agent" not in p.name()], "workers outlived the driver"
-    assert State.RUNNING in {record.state for record in records_of(tmp_path).all()}
-
-    again = gansweep("resume", root)
-    _, err = again.communicate(timeout=200)
-    assert again.returncode == 0, err.decode()
+    interrupted(signal.SIGKILL, 1, root, "run", write_spec(tmp_path, **CHANGES))
+    interrupted(signal.SIGINT, 2, root, "resume", root)
+    last = gansweep("resume", root)
+    _, err = last.communicate(timeout=200)
+    assert last.returncode == 0, err.decode()
     records = records_of(tmp_path)
     assert curves(records) == curves(undisturbed)
     assert [r.state for r in records.all()] == [r.state for r in undisturbed.all()]
     storage = JournalStorage(JournalFileBackend(str(root / SweepPaths.JOURNAL)))
     states = [trial.state.name for trial in optuna.load_study(study_name=None, storage=storage).trials]
     assert states == [{"complete": "COMPLETE", "stopped": "PRUNED"}[r.state.value] for r in records.all()]
+
+
+def interrupted(number: signal.Signals, trial: int, root: Path, *command: object) -> None:
+    """Runs a command until a trial has its first checkpoint, then sends the signal; nothing of ours may linger."""
+    process = gansweep(*command)
+    wait_until(lambda: any((root / "trials" / f"{trial:04d}").glob("checkpoint_*.pt")), process)
+    # After a kill -9 Ray's node agents notice only after a while that their node is gone.
+    children = [p for p in psutil.Process(process.pid).children(recursive=True) if "Agent" not in " ".join(p.cmdline())]
+    # As a terminal does: Ctrl-C reaches the whole process group, Ray's processes among them.
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGKILL: -signal.SIGKILL}.get(number, 130), err.decode()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive, "workers outlived the driver"
+    assert State.RUNNING in {record.state for record in RecordBook(SweepPaths(root).trials).all()}
 
 
 def test_a_second_run_of_the_same_name_is_refused_and_harms_nothing(tmp_path: Path) -> None:

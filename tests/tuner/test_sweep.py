@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -119,25 +120,33 @@ def test_kill_9_of_a_tune_actor_fails_its_trial_alone(tmp_path: Path) -> None:
     assert "has died" in (spec.root / "trials" / "0001" / "error.txt").read_text()
 
 
-def test_an_exception_fails_its_trial_alone(tmp_path: Path) -> None:
+def test_what_goes_wrong_in_a_trial_fails_it_alone(tmp_path: Path) -> None:
     missing = str(tmp_path / "no-such-weights.pth")
-    spec = small_spec(tmp_path, budget__trials=2, space={"weights": {"choice": ["pretrained", missing]}})
-    records = sweep(spec).records.all()
-    failed = [record for record in records if record.state == State.FAILED]
-    assert {record.state for record in records} == {State.FAILED, State.COMPLETE}
-    for record in failed:
-        assert record.values["weights"] == missing
-        assert "no-such-weights.pth" in (spec.root / "trials" / f"{record.number:04d}" / "error.txt").read_text()
-        assert "error.txt" in record.reason
+    space = {"weights": {"choice": ["pretrained", missing]}, "optimizer.generator_lr": {"choice": [1e30, 1e-3]}}
+    spec = small_spec(tmp_path, budget__trials=4, space=space, seed=16)  # a seed that proposes each of the three soon
+    kinds = set()
+    for record in sweep(spec).records.all():
+        unusable, diverging = record.values["weights"] == missing, record.values["optimizer.generator_lr"] == 1e30
+        kinds.add((unusable, diverging))
+        assert record.state == (State.FAILED if unusable or diverging else State.COMPLETE)
+        if unusable:
+            assert "no-such-weights.pth" in (spec.root / "trials" / f"{record.number:04d}" / "error.txt").read_text()
+            assert "error.txt" in record.reason
+        elif diverging:
+            assert "nan" in record.reason or "inf" in record.reason
+    assert kinds >= {(True, False), (False, True), (False, False)}
 
 
-def test_a_diverging_trial_is_stopped_with_the_cause(tmp_path: Path) -> None:
-    spec = small_spec(tmp_path, space={"optimizer.generator_lr": {"choice": [1e30, 1e-3]}}, budget__trials=4)
-    records = sweep(spec).records.all()
-    for record in records:
-        assert record.state == (State.FAILED if record.values["optimizer.generator_lr"] == 1e30 else State.COMPLETE)
-    assert any("nan" in record.reason or "inf" in record.reason for record in records)
-    assert {record.state for record in records} == {State.FAILED, State.COMPLETE}
+def test_ctrl_c_between_two_distant_reports_gives_everything_back(tmp_path: Path) -> None:
+    spec = small_spec(tmp_path, budget__kimg=100, trial__evaluation__every_kimg=100)
+
+    def trains() -> bool:
+        return any(process.cpu_times().user > 12 for process in workers_of_this_session())  # 9 before the first step
+
+    with when(trains, lambda: os.kill(os.getpid(), signal.SIGINT)):
+        outcome = sweep(spec)
+    assert outcome.interrupted
+    assert [record.state for record in outcome.records.all()] == [State.RUNNING]
 
 
 def workers_of_this_session() -> list[psutil.Process]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import shutil
@@ -15,6 +14,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from tests.processes import PROCESSES
 from tests.trainables.data.pictures import faces, quadrants, twemoji
 from trainables.data import DataError, DataOptions, ImageDataset, load_dataset, packing
 
@@ -277,10 +277,9 @@ def _load(path: str, cache: str, start: Any, results: Any) -> None:
 
 
 def test_two_processes_build_once(cache: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    start, results = context.Barrier(2), context.Queue()
+    start, results = PROCESSES.Barrier(2), PROCESSES.Queue()
     folder = str(twemoji())
-    workers = [context.Process(target=_load, args=(folder, str(cache), start, results)) for _ in range(2)]
+    workers = [PROCESSES.Process(target=_load, args=(folder, str(cache), start, results)) for _ in range(2)]
     for worker in workers:
         worker.start()
     answers = [results.get(timeout=120) for _ in workers]

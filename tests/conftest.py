@@ -1,10 +1,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.clusters import TwoNodeCluster, two_node_cluster
+
+START_RAY = (
+    "tests/cluster/",
+    "tests/tuner/test_cluster_sweep.py",
+    "tests/tuner/test_interruption.py",
+    "tests/tuner/test_sweep.py",
+)
+
+
+class _RayInOneProcess(LoadScopeScheduling):
+    """Gives a process of ``pytest -n`` whole files, and one of them all those that start Ray: two at a time need four cores."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "ray" if nodeid.startswith(START_RAY) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _RayInOneProcess(config, log)
 
 
 @pytest.fixture(scope="session")
