@@ -144,6 +144,11 @@ class TrialConfig(Options):
         problems += [(f"discriminator.{key}", message) for key, message in found]
         if self.adaptive and not self.augment:
             problems.append(("adaptive", "needs policies in augment whose probability it adapts, but there are none"))
+        if self.adaptive and not ADVERSARIAL[self.adversarial].boundary:
+            divided = ", ".join(name for name, loss in ADVERSARIAL.items() if loss.boundary)
+            problems.append(
+                ("adaptive", f"counts the real images that D calls real, as only {divided} let it, but got {self.adversarial!r}")
+            )
         tunes = "needs a discriminator that tunes a pretrained trunk"
         problems += [
             (f"regularisers.{index}", f"{options.name} {tunes}, but got {self.discriminator.name!r}")

@@ -16,7 +16,7 @@ from trainables.collective import Collective
 from trainables.data import DataOptions, ImageDataset, load_dataset
 from trainables.metrics import AnyMetric, Evaluator, MetricName, parse_any_metric
 from trainables.metrics.artfid import ArtFidName, ContentDistance
-from trainables.metrics.paired import PairedEvaluator, PairedName
+from trainables.metrics.paired import PairedEvaluator, PairedName, paired_scores
 from trainables.randomness import indexed_noise, keyed_generator
 from trainables.tasks import Task, split
 
@@ -149,10 +149,10 @@ class TrialEvaluator:
         if arts and task.in_channels == 0:
             raise ValueError(f"{arts[0]} needs a content for each picture, which the task {task.options.name!r} has not")
         if paired:
-            self._pairs = PairedEvaluator(paired, collective=collective, device=inputs.device)
+            self._pairs = PairedEvaluator(paired_scores(paired, inputs.device), collective=collective, device=inputs.device)
         for art in arts:
             distance = ContentDistance(art, _frozen, inputs.device)
-            self._contents[art] = PairedEvaluator.of(
+            self._contents[art] = PairedEvaluator(
                 {f"content of {art}": (art.n, distance)}, collective=collective, device=inputs.device
             )
 

@@ -182,9 +182,11 @@ class GanTrainer:
         if self.adaptive is not None:
             losses["augment_p"] = self.adaptive.p.clone()
             losses["augment_r"] = self.adaptive.update(real_logits, len(real) * self.collective.world_size, self.collective)
-        with torch.no_grad():
-            right = [((r > 0).float().mean() + (f < 0).float().mean()) / 2 for r, f in zip(real_logits, fake_logits, strict=True)]
-        return loss, losses | {"d_accuracy": torch.stack(right).mean()}
+        if self.adversarial.boundary:
+            with torch.no_grad():
+                right = [torch.cat([(r > 0).flatten(), (f < 0).flatten()]) for r, f in zip(real_logits, fake_logits, strict=True)]
+                losses["d_accuracy"] = torch.stack([x.float().mean() for x in right]).mean()
+        return loss, losses
 
     def _g_losses(self, part: Batch) -> tuple[Tensor, Losses]:
         speed = self.config.speed

@@ -20,7 +20,8 @@ class GuardOptions(Options):
 
     # Measured on 2,700 emoji at 32 px over 2.4 kimg: up to 0.96 in three runs that learnt, 0.998 against a G that hardly moved.
     saturated_accuracy: float | None = Field(0.995, gt=0.5, le=1)
-    """Mean accuracy of D that, held for two evaluation intervals without G's loss falling, ends the trial; None never does."""
+    """Mean accuracy of D that, held for two evaluation intervals without G's loss falling, ends the trial; None never does.
+    Not looked at in adversarial losses without a boundary (`wasserstein`, `relativistic`), nor beside a reconstruction loss."""
     # In the same runs G from scratch came down to 0.12 before its samples moved apart; a collapsed one was below 0.01.
     collapsed_share: float | None = Field(0.02, gt=0, lt=1)
     """Distance between samples, relative to that between real images, below which G has collapsed; None never ends a trial."""

@@ -108,7 +108,7 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
             continue
         losses, problem = train_until(step, trainer, collective)
         # A D that has won gives G nothing to learn from; a target still does.
-        if "g_loss" in losses and problem is None and not config.reconstruction.weight:
+        if "d_accuracy" in losses and problem is None and not config.reconstruction.weight:
             intervals = [*intervals, Interval(losses["d_accuracy"], losses["g_loss"])][-2:]
             problem = saturated(intervals, config.guards)
         report: dict[str, Any] = {

@@ -5,15 +5,13 @@ It imports neither Ray nor Optuna, so that it starts fast and runs where no swee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
 
 from trainables.checkpoint import png
@@ -25,9 +23,8 @@ from trainables.data.formats.pictures import SUFFIXES
 from trainables.exported import apply, load_export, task_of
 from trainables.storage import Storage
 from trainables.tasks import Task
-from tuner.cli import errors, fail, print_json
+from tuner.terminal import INTERRUPTED, bars, counted, errors, fail, print_json
 
-INTERRUPTED = 130
 _BACKGROUND = "white"  # of `DataOptions`, for exports that do not say what they were trained with
 
 
@@ -70,26 +67,27 @@ def run(export: Path, pictures: list[str], out: Path, device: str, max_megapixel
         places = _places(pictures, out)
         out.mkdir(parents=True, exist_ok=True)
         known = all(place.data_format.one_each for place in places)
-        with our_limits(), _progress(console, sum(len(place.files) for place in places) if known else None) as advance:
+        total = sum(len(place.files) for place in places) if known else None
+        with our_limits(), bars(console) as progress:
             for result in apply_all(generator, task, places, out, config.get("background", _BACKGROUND), max_megapixels):
                 if isinstance(result, Made):
                     made.append(result)
                 else:
                     failed.append(result)
-                advance()
+                progress("pictures", len(made) + len(failed), total)
     except (ValueError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
-        errors.print(f"interrupted; {_count(len(made))} done: {out}")
+        errors.print(f"interrupted; {counted(len(made), 'picture')} done: {out}")
         raise SystemExit(INTERRUPTED) from None
     if as_json:
         rows = {"pictures": [asdict(one) for one in made], "failed": [asdict(one) for one in failed]}
         print_json({"export": str(export), "task": task.options.name, "out": str(out)} | rows)
     else:
-        console.print(f"{_count(len(made))}: {out}")
+        console.print(f"{counted(len(made), 'picture')}: {out}")
     if failed:
         lines = "\n".join(f"  {one.picture}: {one.reason}" for one in failed)
-        fail(f"{_count(len(failed))} could not be used:\n{lines}", code=1)
+        fail(f"{counted(len(failed), 'picture')} could not be used:\n{lines}", code=1)
 
 
 def apply_all(
@@ -139,7 +137,7 @@ def _made(generator: nn.Module, task: Task, picture: Picture, background: str, m
 
 def _refuse_large(width: int, height: int, task: Task, max_megapixels: int) -> None:
     """The networks take about a kilobyte for each pixel that they make, measured on VGG-16, ResNet-50 and EfficientNet-Lite0."""
-    scale = getattr(task.options, "scale", 1)  # of super-resolution
+    scale = task.enlarges
     megapixels = width * height * scale**2 / 1e6
     if megapixels > max_megapixels:
         becomes = f", enlarged to {scale * width} x {scale * height}," if scale > 1 else ""
@@ -188,16 +186,3 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # each kind of device has its own way to be missing
         raise ValueError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from None
     return device
-
-
-@contextmanager
-def _progress(console: Console, total: int | None) -> Iterator[Callable[[], None]]:
-    """A bar that vanishes at the end; it fills where the number of pictures is known before all are read."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("pictures", total=total)
-        yield lambda: bar.advance(task)
-
-
-def _count(pictures: int) -> str:
-    return f"{pictures} picture{'' if pictures == 1 else 's'}"

@@ -1,23 +1,17 @@
-"""The ``gansweep`` command. Commands import what they need when they run: some must work without Ray and Optuna.
-
-Exit codes: 0 done; 1 something failed; 2 bad input; 130 interrupted, and resumable.
-"""
+"""The ``gansweep`` command. Commands import what they need when they run: some must work without Ray and Optuna."""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tuner import data_command
+from tuner.terminal import fail
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
 app.add_typer(data_command.app, name="data", help="Look at pictures, or pack them, before a sweep.")
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Address = Annotated[str | None, typer.Option(help='Ray cluster to join: "auto" or host:port; an embedded Ray when left out.')]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, progress on standard error.")]
@@ -170,24 +164,6 @@ def stop(job: str, address: JobsAddress = "http://127.0.0.1:8265") -> None:
     from tuner import commands
 
     commands.stop(job, address)
-
-
-def fail(error: BaseException | str, code: int = 2) -> Any:
-    """Prints one message and exits."""
-    errors.print(f"[bold red]error:[/] {_escape(str(error))}")
-    raise SystemExit(code)
-
-
-def print_json(data: Any) -> None:
-    """Prints JSON on standard output."""
-    json.dump(data, sys.stdout, indent=1)
-    print()
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
 
 
 def main() -> None:

@@ -27,11 +27,10 @@ from trainables.backbones import WeightsNotFoundError
 from trainables.metrics import score
 from trainables.metrics.inception import InceptionWeightsNotFoundError
 from tuner.calibration import calibrated
-from tuner.cli import fail, print_json
 from tuner.export import export_best
 from tuner.finalists import SOURCE, best_finalist, score_finalists
 from tuner.group import TRAIN_ENVIRONMENT
-from tuner.metrics_command import compare, show, with_progress
+from tuner.metrics_command import compare, show
 from tuner.paths import CACHE_DIR, SweepPaths
 from tuner.preflight import preflight
 from tuner.preview import show_plan
@@ -41,9 +40,9 @@ from tuner.records import shown
 from tuner.results import leaderboard
 from tuner.spec import SweepSpec, dump_spec, load_spec
 from tuner.sweep import Outcome, group_shape, load_paths, run_sweep, sweep_metric, unfinished
+from tuner.terminal import INTERRUPTED, bars, counted, fail, print_json
 
 CODE = [Path(package.__file__).parent for package in (cluster, search_spaces, trainables, tuner) if package.__file__]
-INTERRUPTED = 130
 
 
 def run(file: Path, overrides: list[str], *, dry_run: bool, as_json: bool, address: str | None) -> None:
@@ -195,8 +194,7 @@ def _input_errors() -> Iterator[None]:
     try:
         yield
     except SpecError as error:
-        count = len(error.problems)
-        fail(f"{count} problem{'s' if count > 1 else ''} to mend before anything starts:\n{error}")
+        fail(f"{counted(len(error.problems), 'problem')} to mend before anything starts:\n{error}")
     except (PlacementError, ClusterError, WeightsNotFoundError, InceptionWeightsNotFoundError, ValueError) as error:
         fail(error)
 
@@ -210,12 +208,9 @@ def _quiet() -> None:
 def metrics(a: str, b: str, names: list[str], resolution: int | None, device: str, *, as_json: bool) -> None:
     """`gansweep metrics`."""
     console = Console(stderr=as_json, markup=False, highlight=False)
-    with _input_errors():
+    with _input_errors(), bars(console) as progress:
         folder = Path(CACHE_DIR).expanduser()
-        comparison = with_progress(
-            console,
-            lambda report: compare(a, b, metrics=names, resolution=resolution, cache_dir=folder, device=device, progress=report),
-        )
+        comparison = compare(a, b, metrics=names, resolution=resolution, cache_dir=folder, device=device, progress=progress)
     if as_json:
         print_json(comparison.as_json())
     else:

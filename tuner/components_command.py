@@ -24,8 +24,8 @@ from trainables.metrics import KINDS, artfid
 from trainables.metrics.paired import PAIRED
 from trainables.registry import Options
 from trainables.tasks import TASKS
-from tuner.cli import print_json
 from tuner.schedulers import SCHEDULERS
+from tuner.terminal import print_json
 
 
 @dataclass(frozen=True, kw_only=True)

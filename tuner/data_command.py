@@ -5,8 +5,9 @@ Neither imports Ray or Optuna, so that they start fast and run where no sweep do
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,16 +16,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+from tuner.terminal import INTERRUPTED, bars, counted, errors, fail, print_json
 
 if TYPE_CHECKING:
     from trainables.data import DataOptions, DataReport
 
 app = typer.Typer(no_args_is_help=True)
 
-INTERRUPTED = 130
 _NAMED_GROUPS = 20
 
 Where = Annotated[str, typer.Argument(help="A folder, archive or Parquet file; local, a URI, or package:NAME/FOLDER.")]
@@ -42,12 +43,11 @@ def check(
 ) -> None:
     """Decode every picture and say what is there. Exit code 1: some cannot be used, and are named."""
     from trainables.data import check_data
-    from tuner.cli import fail, print_json
 
     options = _options(path=path, resolution=resolution, include=include, column=column)
     console = Console(stderr=as_json, markup=False, highlight=False)
-    with _ends(), _progress(console, "checking") as progress:
-        report = check_data(options, progress)
+    with _ends(), bars(console) as progress:
+        report = check_data(options, functools.partial(progress, "checking"))
     if not report.count and not report.bad_files:
         fail(str(report.problem))
     if as_json:
@@ -70,7 +70,6 @@ def pack(
 ) -> None:
     """Build the packed cache of a sweep with these pictures now, so that the sweep starts at once."""
     from trainables.data.packing import array_name, load_packed
-    from tuner.cli import fail
     from tuner.paths import CACHE_DIR
 
     options = _options(
@@ -78,17 +77,23 @@ def pack(
     )
     folder = Path(CACHE_DIR if out is None else out).expanduser().absolute()
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    started = time.monotonic()
+    started, packed = time.monotonic(), 0
     try:
-        with _ends(), _progress(console, "packing") as progress:
-            index, pictures = load_packed(options, folder, progress)
+        with _ends(), bars(console) as progress:
+
+            def packing(done: int, total: int | None) -> None:
+                nonlocal packed
+                packed = done
+                progress("packing", done, total)
+
+            index, pictures = load_packed(options, folder, packing)
     except OSError as error:
         fail(f"the packed pictures cannot be written to {folder}: {error}", code=1)
     seconds = time.monotonic() - started
     for name, reason in index.skipped:
         console.print(f"skipped {name}: {reason}")
     size = f"{len(pictures)} pictures of {resolution} x {resolution} pixels, {pictures.nbytes / 1e6:.1f} MB"
-    console.print(f"{size}, {f'packed in {seconds:.1f} s' if progress.done else 'packed here before'}")
+    console.print(f"{size}, {f'packed in {seconds:.1f} s' if packed else 'packed here before'}")
     console.print(f"file: {folder / array_name(index)}")
     if out is not None:
         console.print(f"a sweep uses it with GANSWEEP_CACHE={folder}")
@@ -105,7 +110,7 @@ def show(report: DataReport, options: DataOptions, console: Console) -> None:
         facts.add_row("formats", _counts(report.formats))
         facts.add_row("modes", _counts(report.modes))
         facts.add_row(f"smaller than {options.resolution} px", f"{report.enlarged}{' (enlarged)' if report.enlarged else ''}")
-        facts.add_row("near-duplicates", _groups(len(report.near_duplicates)))
+        facts.add_row("near-duplicates", counted(len(report.near_duplicates), "group"))
     facts.add_row("cannot be used", str(len(report.bad_files)))
     console.print(facts)
     if report.near_duplicates:
@@ -115,7 +120,7 @@ def show(report: DataReport, options: DataOptions, console: Console) -> None:
             groups.add_row(Text(", ".join(group)))
         console.print(groups)
         if len(report.near_duplicates) > _NAMED_GROUPS:
-            console.print(f"and {_groups(len(report.near_duplicates) - _NAMED_GROUPS)} more; all are in --json")
+            console.print(f"and {counted(len(report.near_duplicates) - _NAMED_GROUPS, 'group')} more; all are in --json")
     if report.bad_files:
         broken = Table(box=box.SIMPLE, title="broken files")
         broken.add_column("file", overflow="fold")
@@ -130,7 +135,6 @@ def _options(**fields: Any) -> DataOptions:
     from pydantic import ValidationError
 
     from trainables.data import DataOptions
-    from tuner.cli import fail
 
     try:
         return DataOptions.model_validate(fields)
@@ -144,7 +148,6 @@ def _options(**fields: Any) -> DataOptions:
 def _ends() -> Iterator[None]:
     """The exit codes of bad input and of Ctrl-C."""
     from trainables.data import DataError
-    from tuner.cli import errors, fail
 
     try:
         yield
@@ -155,33 +158,9 @@ def _ends() -> Iterator[None]:
         raise SystemExit(INTERRUPTED) from None
 
 
-class _Told:
-    """A progress callback that remembers how many pictures were done."""
-
-    def __init__(self, update: Callable[[int, int | None], None]) -> None:
-        self.update, self.done = update, 0
-
-    def __call__(self, done: int, total: int | None) -> None:
-        self.done = done
-        self.update(done, total)
-
-
-@contextmanager
-def _progress(console: Console, what: str) -> Iterator[_Told]:
-    """A bar that vanishes at the end; it fills where the number of pictures is known before all are read."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield _Told(lambda done, total: bar.update(task, completed=done, total=total))
-
-
 def _by(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
 
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
-
-
-def _groups(count: int) -> str:
-    return f"{count} group{'' if count == 1 else 's'}"

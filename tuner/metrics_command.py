@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from rich import box
 from rich.console import Console
-from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
@@ -136,19 +135,6 @@ def show(comparison: Comparison, console: Console) -> None:
     console.print(table)
     for kind in dict.fromkeys(kinds.values()):
         console.print(f"  {kind}: {KINDS[kind].summary}", soft_wrap=True)
-
-
-def with_progress(console: Console, work: Callable[[Callable[[str, int, int], None]], Comparison]) -> Comparison:
-    """Runs ``work`` with a progress bar on ``console``; the bar vanishes at the end."""
-    with Progress(console=console, transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(f"{what} pictures")
-            bar.update(tasks[what], completed=done, total=total)
-
-        return work(report)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from cluster.placement import PlacementPlan
-from tuner.cli import print_json
 from tuner.progress import show
 from tuner.results import plain
 from tuner.searcher import sampler
 from tuner.spec import SweepSpec
+from tuner.terminal import print_json
 from tuner.trial_config import trial_config
 
 EXAMPLES = 5

@@ -9,17 +9,15 @@ degraded alike for all. Writes its table into docs/experiments.md.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from examples.experiments.runs import (
-    FOLDER,
-    PAGE,
     Result,
     Run,
+    arguments,
     by_arm,
     carry_out_all,
     mean_and_spread,
@@ -98,13 +96,8 @@ def mean(results: list[Result]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kimg", type=float, default=2)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = arguments(__doc__, kimg=2)
     parser.add_argument("--tasks", nargs="+", choices=BASELINES, default=list(BASELINES))
-    parser.add_argument("--processes", type=int, default=2, help="0 writes the tables of what has been run so far")
-    parser.add_argument("--folder", type=Path, default=FOLDER)
-    parser.add_argument("--page", type=Path, default=PAGE)
     args = parser.parse_args()
     runs = {task: runs_of(task, args.kimg, args.seeds) for task in args.tasks}
     every = sorted((run for found in runs.values() for run in found), key=lambda run: run.config.seed)

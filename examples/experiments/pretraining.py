@@ -9,16 +9,13 @@ pictures. Writes its tables into docs/experiments.md.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 from examples.experiments.pictures import write_digits
 from examples.experiments.runs import (
-    FOLDER,
-    PAGE,
     Result,
     Run,
+    arguments,
     by_arm,
     carry_out_all,
     mean_and_spread,
@@ -101,12 +98,7 @@ def summary(results: list[Result]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kimg", type=float, default=1.6)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--processes", type=int, default=2, help="0 writes the tables of what has been run so far")
-    parser.add_argument("--folder", type=Path, default=FOLDER)
-    parser.add_argument("--page", type=Path, default=PAGE)
+    parser = arguments(__doc__, kimg=1.6)
     parser.add_argument("--skip-feature-study", action="store_true", help="only the main comparison")
     args = parser.parse_args()
     data = {

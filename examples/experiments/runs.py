@@ -6,6 +6,7 @@ goes on where it was, and a changed setting runs anew. No Ray: a run is a `GanTr
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import statistics
@@ -26,8 +27,6 @@ from trainables.evaluation import FixedInputs, Pictures, TrialEvaluator, load_pi
 from trainables.gan import GanTrainer
 from trainables.networks import build_task
 
-# Relative to the repository's root, so that a run's key is the same in every copy of it.
-FOLDER, PAGE = Path("sweeps/experiments"), Path("docs/experiments.md")
 CPU = torch.device("cpu")
 SHOWN = 12  # pictures of the averaged generator that are kept of each run
 
@@ -50,6 +49,18 @@ class Run:
 
 Result = dict[str, Any]
 """``key``, ``data_name``, ``arm``, ``seed``; ``curve``: [kimg, {metric: value}] of each evaluation."""
+
+
+def arguments(description: str, kimg: float) -> argparse.ArgumentParser:
+    """What every experiment can be told; ``kimg`` is the default length of a run."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kimg", type=float, default=kimg)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=2, help="0 writes the tables of what has been run so far")
+    # Relative to the repository's root, so that a run's key is the same in every copy of it.
+    parser.add_argument("--folder", type=Path, default=Path("sweeps/experiments"))
+    parser.add_argument("--page", type=Path, default=Path("docs/experiments.md"))
+    return parser
 
 
 def carry_out(run: Run, folder: Path) -> Result:

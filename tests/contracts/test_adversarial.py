@@ -52,6 +52,14 @@ def test_g_looks_at_real_logits_only_where_it_says_so(name: str) -> None:
 
 
 @every_objective
+def test_without_a_boundary_only_differences_of_logits_matter(name: str) -> None:
+    objective, (real, fake) = ADVERSARIAL[name], (logits(0), logits(1))
+    moved = objective.discriminator([x + 7 for x in real], [x + 7 for x in fake])
+    same = torch.isclose(moved, objective.discriminator(real, fake), atol=1e-6)
+    assert bool(same) is not objective.boundary
+
+
+@every_objective
 def test_the_mean_over_equal_shares_is_the_loss_of_the_whole_batch(name: str) -> None:
     real, fake = logits(0), logits(1)
     shares = [([x[s] for x in real], [x[s] for x in fake]) for s in (slice(0, 2), slice(2, 4))]

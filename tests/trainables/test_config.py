@@ -118,3 +118,11 @@ def test_another_reconstruction_loss_keeps_the_tasks_weight() -> None:
     assert restoring.reconstruction.weight == 100
     assert restoring.optimizer.beta1 == 0.9
     assert config(task="denoising", discriminator={"name": "trunk"}).discriminator.conditional is False
+
+
+@pytest.mark.parametrize("adversarial", ["wasserstein", "relativistic"])
+def test_adaptive_augmentation_needs_a_loss_that_divides_real_from_fake(adversarial: str) -> None:
+    adaptive = {"adaptive": {}, "augment": ["translation"]}
+    assert config(**adaptive).adaptive
+    with pytest.raises(ValidationError, match=f"adaptive: counts the real images .*hinge.* got '{adversarial}'"):
+        config(**adaptive, adversarial=adversarial)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +103,26 @@ class Command:
         assert head == f"error: {len(found)} problem{'s' if len(found) > 1 else ''} to mend before anything starts:"
         assert len(set(found)) == len(found)
         return found
+
+
+IN_A_FRESH_PROCESS = """
+import sys
+from tuner.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+packages = {name.partition(".")[0] for name in sys.modules}
+print(sorted(packages & {"ray", "optuna", "tensorboard", "search_spaces", "cluster"}))
+"""
+
+
+def in_a_fresh_process(*arguments: object) -> list[str]:
+    """The lines that `gansweep` prints, and in a last one which packages of the cluster and the search it loaded."""
+    command = [sys.executable, "-W", "error", "-c", IN_A_FRESH_PROCESS, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def pictures(folder: Path, make: Callable[[Path], Any]) -> Path:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -19,7 +17,7 @@ import torch
 from PIL import Image
 
 from tests.trainables.data.pictures import encoded, faces, quadrants
-from tests.tuner.command import Command
+from tests.tuner.command import Command, in_a_fresh_process
 from trainables.checkpoint import grid
 from trainables.exported import apply, load_export, save_export, task_of
 from trainables.generators import GENERATORS
@@ -318,18 +316,5 @@ def test_ctrl_c(command: Command, denoiser: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.slow
 def test_a_fresh_process_loads_neither_ray_nor_the_search(denoiser: Path, tmp_path: Path) -> None:
     images, out = faces(tmp_path / "few", 2), tmp_path / "out"
-    code = f"""
-import sys
-sys.argv = ["gansweep", "apply", {str(denoiser)!r}, {str(images)!r}, "--out", {str(out)!r}]
-from tuner.cli import main
-try:
-    main()
-except SystemExit as end:
-    assert not end.code, end.code
-packages = {{name.partition(".")[0] for name in sys.modules}}
-print(sorted(packages & {{"ray", "optuna", "tensorboard", "search_spaces", "cluster"}}))
-"""
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [f"2 pictures: {out}", "[]"]
+    assert in_a_fresh_process("apply", denoiser, images, "--out", out) == [f"2 pictures: {out}", "[]"]
     assert len(list(out.iterdir())) == 2

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from tests.tuner.command import SPEC, Command
+from tests.tuner.command import SPEC, Command, in_a_fresh_process
 from tests.tuner.test_results import METRIC, diverged, report
 from trainables.checkpoint import TrialFiles, grid
 from trainables.generators import GENERATORS, Frame
@@ -152,20 +150,7 @@ class TestSample:
     @pytest.mark.slow
     def test_a_fresh_process_loads_neither_ray_nor_the_search(self, export: Path, tmp_path: Path) -> None:
         out = tmp_path / "new" / "grid.png"
-        code = f"""
-import sys
-sys.argv = ["gansweep", "sample", {str(export)!r}, "--n", "5", "--out", {str(out)!r}]
-from tuner.cli import main
-try:
-    main()
-except SystemExit as end:
-    assert not end.code, end.code
-packages = {{name.partition(".")[0] for name in sys.modules}}
-print(sorted(packages & {{"ray", "optuna", "tensorboard", "search_spaces", "cluster"}}))
-"""
-        done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines() == [f"5 pictures: {out}", "[]"]
+        assert in_a_fresh_process("sample", export, "--n", 5, "--out", out) == [f"5 pictures: {out}", "[]"]
         with Image.open(out) as picture:
             # 2 columns, 3 rows of 32 pixels three times enlarged, 2 pixels between and around.
             assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (2 * 98 + 2, 3 * 98 + 2))

@@ -5,6 +5,7 @@ import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +23,7 @@ from trainables.generators import GENERATORS, Frame
 from trainables.metrics import Evaluator, parse_metric
 from trainables.randomness import indexed_noise
 from tuner import metrics_command
-from tuner.metrics_command import compare, show, with_progress
+from tuner.metrics_command import compare, show
 
 COUNT = 24
 NAMES = [f"fid[efficientnet_lite0,32px,n={COUNT}]", f"kid[efficientnet_lite0,32px,n={COUNT}]"]
@@ -120,14 +121,10 @@ def test_without_a_metric_a_choice_is_made(pictures: dict[str, str], tmp_path: P
 def test_progress_counts_up_to_the_end(pictures: dict[str, str], tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
 
-    def work(report):  # type: ignore[no-untyped-def]
-        def both(*args) -> None:  # type: ignore[no-untyped-def]
-            seen.append(args)
-            report(*args)
+    def progress(*told: Any) -> None:
+        seen.append(told)
 
-        return compare(pictures["a"], pictures["b"], metrics=NAMES, cache_dir=tmp_path / "cache", progress=both)
-
-    with_progress(Console(file=io.StringIO()), work)
+    compare(pictures["a"], pictures["b"], metrics=NAMES, cache_dir=tmp_path / "cache", progress=progress)
     assert {what: (done, total) for what, done, total in seen} == {"real": (COUNT, COUNT), "generated": (COUNT, COUNT)}
 
 

@@ -1,6 +1,6 @@
 """Adversarial objectives on logits. D's heads each give a map of logits; a loss is its mean over positions, samples and heads.
 
-In every objective a positive logit says real and a negative one fake. Means are over a worker's own share: with equal shares,
+In every objective a higher logit says real. Means are over a worker's own share: with equal shares,
 their mean over workers is the mean over the global batch.
 """
 
@@ -27,6 +27,8 @@ class AdversarialLoss(NamedTuple):
     """``generator(fake_logits, real_logits)``; the real ones may be None unless ``needs_real``."""
     needs_real: bool = False
     """Whether G's loss depends on the logits of real images."""
+    boundary: bool = True
+    """Whether a positive logit says real and a negative one fake; where not, only differences of logits mean something."""
 
 
 def _mean(logits: Logits, of: Callable[[Tensor], Tensor]) -> Tensor:
@@ -63,6 +65,7 @@ least_squares = AdversarialLoss(
 wasserstein = AdversarialLoss(
     discriminator=lambda real, fake: _mean(fake, lambda x: x) - _mean(real, lambda x: x),
     generator=lambda fake, _: -_mean(fake, lambda x: x),
+    boundary=False,
 )
 
 
@@ -82,4 +85,5 @@ relativistic = AdversarialLoss(
     discriminator=lambda real, fake: _relative(real, fake),
     generator=lambda fake, real: _relative(fake, real),
     needs_real=True,
+    boundary=False,
 )

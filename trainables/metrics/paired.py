@@ -72,30 +72,28 @@ def parse_paired(text: str) -> PairedName:
     return PairedName(kind, network, n)
 
 
-class PairedEvaluator:
-    """Computes paired metrics for one model after another. All workers of a collective construct and call it together.
+Scores = Mapping[str, tuple[int, Score]]
+"""By a metric's name: over how many images it is the mean, and its value for each."""
+
+
+def paired_scores(metrics: Sequence[str], device: torch.device) -> Scores:
+    """The scores of metrics named as in `parse_paired`.
 
     Raises:
         ValueError: an unknown name, none, or one named twice.
         LpipsWeightsNotFoundError: LPIPS was asked for and its network cannot be had.
     """
+    names = [parse_paired(text) for text in metrics]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"metrics must be at least one, each named once, but got {list(metrics)}")
+    return {str(name): (name.n, PAIRED[name.kind](name.network, device)) for name in names}
 
-    def __init__(self, metrics: Sequence[str], *, collective: Collective, device: torch.device, batch_size: int = 32) -> None:
-        names = [parse_paired(text) for text in metrics]
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"metrics must be at least one, each named once, but got {list(metrics)}")
-        self._scores = {str(name): (name.n, PAIRED[name.kind](name.network, device)) for name in names}
-        self.collective, self.device, self.batch_size = collective, device, batch_size
 
-    @classmethod
-    def of(
-        cls, scores: Mapping[str, tuple[int, Score]], *, collective: Collective, device: torch.device, batch_size: int = 32
-    ) -> PairedEvaluator:
-        """One for scores of any kind: name → (over how many images, score)."""
-        evaluator = cls.__new__(cls)
-        evaluator._scores = dict(scores)
-        evaluator.collective, evaluator.device, evaluator.batch_size = collective, device, batch_size
-        return evaluator
+class PairedEvaluator:
+    """Computes scores for one model after another. All workers of a collective construct and call it together."""
+
+    def __init__(self, scores: Scores, *, collective: Collective, device: torch.device, batch_size: int = 32) -> None:
+        self.scores, self.collective, self.device, self.batch_size = scores, collective, device, batch_size
 
     @torch.no_grad()
     def __call__(self, restore: Callable[[Tensor], tuple[Tensor, Tensor]]) -> dict[str, float]:
@@ -108,16 +106,14 @@ class PairedEvaluator:
         Raises:
             NotFiniteError: an output holds NaN or infinity (`WorkerFailedError` on other workers).
         """
-        largest = max(n for n, _ in self._scores.values())
-        values = {name: self.collective.gather_rows(part) for name, part in together(
-            self.collective, lambda: self._own_share(restore, largest)).items()}  # fmt: skip
-        return {name: float(values[name][:n].mean()) for name, (n, _) in self._scores.items()}
+        largest = max(n for n, _ in self.scores.values())
+        own = together(self.collective, lambda: self._own_share(restore, largest))
+        values = {name: self.collective.gather_rows(part) for name, part in own.items()}
+        return {name: float(values[name][:n].mean()) for name, (n, _) in self.scores.items()}
 
     def _own_share(self, restore: Callable[[Tensor], tuple[Tensor, Tensor]], total: int) -> dict[str, Tensor]:
         share = self.collective.share(total)
-        parts: dict[str, list[Tensor]] = {
-            name: [torch.zeros(0, dtype=torch.float64, device=self.device)] for name in self._scores
-        }
+        parts: dict[str, list[Tensor]] = {name: [torch.zeros(0, dtype=torch.float64, device=self.device)] for name in self.scores}
         for indices in torch.arange(share.start, share.stop).split(self.batch_size):
             count = len(indices)
             if not count:
@@ -125,7 +121,7 @@ class PairedEvaluator:
             outputs, targets = restore(torch.cat([indices, indices[-1:].expand(self.batch_size - count)]))
             check_finite(outputs[:count], indices, "output image")
             with full_precision(self.device):
-                for name, (_, score) in self._scores.items():
+                for name, (_, score) in self.scores.items():
                     values = score(quantise(outputs.to(self.device)), quantise(targets.to(self.device)))
                     parts[name].append(values[:count].double())
         return {name: torch.cat(part) for name, part in parts.items()}
@@ -135,9 +131,8 @@ def _psnr(network: str, device: torch.device) -> Score:
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     def score(outputs: Tensor, targets: Tensor) -> Tensor:
-        return peak_signal_noise_ratio(
-            outputs.double(), targets.double(), data_range=255.0, reduction="none", dim=(1, 2, 3)
-        )  # fmt: skip
+        pair = outputs.double(), targets.double()
+        return peak_signal_noise_ratio(*pair, data_range=255.0, reduction="none", dim=(1, 2, 3))
 
     return score
 

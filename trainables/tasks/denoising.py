@@ -15,8 +15,8 @@ from PIL import Image
 from pydantic import AfterValidator, Field, model_validator
 from torch import Tensor
 
-from trainables.tasks.ranges import as_file, bounded, from_levels, to_levels
-from trainables.tasks.task import PairedOptions, PairedTask, batch_of
+from trainables.tasks.ranges import as_file, from_levels, to_levels
+from trainables.tasks.task import PairedOptions, PairedTask, ResidualTask
 
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
@@ -61,11 +61,10 @@ class DenoisingOptions(PairedOptions):
         return getattr(self, key) or _USUAL[key]
 
 
-class Denoising(PairedTask):
+class Denoising(ResidualTask, PairedTask):
     """The condition is a noisy picture with the 256 levels of a file; the output is added to it."""
 
     Options = DenoisingOptions
-    in_channels = 3
 
     def degrade(self, images: Tensor, draws: Sequence[torch.Generator]) -> Tensor:
         spoil, (low, high) = _SPOIL[self.options.kind], self.options.strength
@@ -75,20 +74,6 @@ class Denoising(PairedTask):
             for image, draw in zip(images.cpu(), draws, strict=True)
         ]
         return torch.stack(noisy).to(images.device)
-
-    def compose(self, condition: Tensor, output: Tensor) -> Tensor:
-        return bounded(condition + output)
-
-    def show(self, condition: Tensor) -> Tensor:
-        return condition
-
-    def baseline(self, condition: Tensor) -> Tensor:
-        """The noisy picture."""
-        return condition
-
-    def inputs_from_picture(self, picture: Tensor) -> Tensor:
-        """A noisy picture as it is."""
-        return batch_of(picture)
 
 
 def _gaussian(image: Tensor, sigma: float, draw: torch.Generator) -> Tensor:

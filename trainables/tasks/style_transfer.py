@@ -15,8 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from trainables.registry import Options
-from trainables.tasks.ranges import bounded
-from trainables.tasks.task import Task, batch_of
+from trainables.tasks.task import ResidualTask
 
 
 class StyleTransferOptions(Options):
@@ -29,7 +28,7 @@ class StyleTransferOptions(Options):
     """Which of them to take, written like ``data.include``; all where it is left out."""
 
 
-class StyleTransfer(Task):
+class StyleTransfer(ResidualTask):
     """The condition is the content picture; the output is added to it, so that G starts from the picture as it is."""
 
     Options = StyleTransferOptions
@@ -43,22 +42,7 @@ class StyleTransfer(Task):
         "evaluation": {"metric": "artfid[efficientnet_lite2,64px,n=64]"},
     }
     paired = False
-    in_channels = 3
 
     def degrade(self, images: Tensor, draws: Sequence[torch.Generator]) -> Tensor:
         """The content as it is."""
         return images
-
-    def compose(self, condition: Tensor, output: Tensor) -> Tensor:
-        return bounded(condition + output)
-
-    def show(self, condition: Tensor) -> Tensor:
-        return condition
-
-    def baseline(self, condition: Tensor) -> Tensor:
-        """The input."""
-        return condition
-
-    def inputs_from_picture(self, picture: Tensor) -> Tensor:
-        """Any RGB picture as it is."""
-        return batch_of(picture)

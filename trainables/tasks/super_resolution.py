@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.tasks.ranges import as_file, bounded
-from trainables.tasks.task import PairedOptions, PairedTask, batch_of
+from trainables.tasks.ranges import as_file
+from trainables.tasks.task import PairedOptions, PairedTask, ResidualTask, batch_of
 
 
 class SuperResolutionOptions(PairedOptions):
@@ -26,28 +26,24 @@ class SuperResolutionOptions(PairedOptions):
     """How many times as wide and high the output is as the picture that is enlarged."""
 
 
-class SuperResolution(PairedTask):
+class SuperResolution(ResidualTask, PairedTask):
     """The condition is a low-resolution 8-bit picture, enlarged; the output is added to it."""
 
     Options = SuperResolutionOptions
-    in_channels = 3
+
+    @property
+    def enlarges(self) -> int:
+        return int(self.options.scale)
 
     def degrade(self, images: Tensor, draws: Sequence[torch.Generator]) -> Tensor:
         height, width = images.shape[-2:]
         return self.inputs_from_picture(as_file(self._shrink(images)))[..., :height, :width]
-
-    def compose(self, condition: Tensor, output: Tensor) -> Tensor:
-        return bounded(condition + output)
 
     def show(self, condition: Tensor) -> Tensor:
         """The low-resolution pixels as blocks, read back from the enlargement by shrinking it (equal up to a slight blur)."""
         height, width = condition.shape[-2:]
         blocks = F.interpolate(self._shrink(condition), scale_factor=float(self.options.scale), mode="nearest")
         return blocks.clamp(-1, 1)[..., :height, :width]
-
-    def baseline(self, condition: Tensor) -> Tensor:
-        """Bicubic interpolation."""
-        return condition
 
     def inputs_from_picture(self, picture: Tensor) -> Tensor:
         """A low-resolution picture [N, 3, h, w] → its bicubic enlargement [N, 3, scale·h, scale·w]."""

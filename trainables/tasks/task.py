@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from trainables.registry import Options
+from trainables.tasks.ranges import bounded
 
 
 class Task(ABC):
@@ -45,6 +46,11 @@ class Task(ABC):
     def condition_channels(self) -> int:
         """Channels that a conditional D sees beside the picture."""
         return self.in_channels
+
+    @property
+    def enlarges(self) -> int:
+        """How many times the sides of a picture that `inputs_from_picture` takes those of the one made of it are."""
+        return 1
 
     @abstractmethod
     def degrade(self, images: Tensor, draws: Sequence[torch.Generator]) -> Tensor:
@@ -79,6 +85,26 @@ class Task(ABC):
         Raises:
             ValueError: another number of channels, or nothing in it to do.
         """
+
+
+class ResidualTask(Task):
+    """A task whose condition is a picture, to which G's output is added: untrained, G leaves the picture as it is."""
+
+    in_channels = 3
+
+    def compose(self, condition: Tensor, output: Tensor) -> Tensor:
+        return bounded(condition + output)
+
+    def show(self, condition: Tensor) -> Tensor:
+        return condition
+
+    def baseline(self, condition: Tensor) -> Tensor:
+        """The condition."""
+        return condition
+
+    def inputs_from_picture(self, picture: Tensor) -> Tensor:
+        """The picture as it is."""
+        return batch_of(picture)
 
 
 class PairedOptions(Options):

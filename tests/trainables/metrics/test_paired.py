@@ -11,13 +11,13 @@ from torch import Tensor
 from tests.trainables.metrics.helpers import emoji
 from trainables.collective import Collective
 from trainables.metrics.embedding import NotFiniteError
-from trainables.metrics.paired import LpipsWeightsNotFoundError, PairedEvaluator, parse_paired
+from trainables.metrics.paired import LpipsWeightsNotFoundError, PairedEvaluator, paired_scores, parse_paired
 
 CPU = torch.device("cpu")
 
 
 def evaluator(*metrics: str, batch_size: int = 4) -> PairedEvaluator:
-    return PairedEvaluator(metrics, collective=Collective(), device=CPU, batch_size=batch_size)
+    return PairedEvaluator(paired_scores(metrics, CPU), collective=Collective(), device=CPU, batch_size=batch_size)
 
 
 def degraded(indices: Tensor) -> tuple[Tensor, Tensor]:

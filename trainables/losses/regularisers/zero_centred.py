@@ -1,4 +1,8 @@
-"""R1 and R2: zero-centred gradient penalties on real and on generated images (Mescheder et al. 2018, section 4.1)."""
+"""R1 and R2: zero-centred gradient penalties on real and on generated images (Mescheder et al. 2018, section 4.1).
+
+They, like `gradient_penalty`, need D's second derivative, which torch lacks for hard-sigmoid and hard-swish: not on a trunk such
+as MobileNetV3.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,17 @@ from trainables.losses.regularisers.base import Regulariser, RegulariserOptions
 from trainables.losses.regularisers.gradients import input_gradient
 
 
-class R1Options(RegulariserOptions):
-    """Options of `R1`. The weight is γ/2 of the papers."""
+class ZeroCentredOptions(RegulariserOptions):
+    """Options of `R1` and `R2`. The weight is γ/2 of the papers."""
+
+    every: int = Field(16, ge=1)
+    """It is added every so many steps, times as much; StyleGAN2 takes 16 for R1."""
+
+
+class R1Options(ZeroCentredOptions):
+    """Options of `R1`."""
 
     name: Literal["r1"] = "r1"
-    every: int = Field(16, ge=1)
-    """It is added every so many steps, times as much; StyleGAN2 takes 16."""
 
 
 class R1(Regulariser):
@@ -30,12 +39,10 @@ class R1(Regulariser):
         return input_gradient(step.logits, step.real).square().sum(1).mean()
 
 
-class R2Options(RegulariserOptions):
-    """Options of `R2`. The weight is γ/2 of the papers."""
+class R2Options(ZeroCentredOptions):
+    """Options of `R2`."""
 
     name: Literal["r2"] = "r2"
-    every: int = Field(16, ge=1)
-    """It is added every so many steps, times as much; StyleGAN2 takes 16 for R1."""
 
 
 class R2(Regulariser):
