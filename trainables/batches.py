@@ -103,6 +103,8 @@ class Batches:
             p: probability of each policy under adaptive augmentation.
         """
         policies = self.config.augment
+        if not policies:
+            return images, condition
         generator = keyed_generator(self.config.seed, "augment", purpose, step)
         numbers = augmentation_numbers(self.config.batch_size, policies, generator)[self.share][rows]
         if condition is None:

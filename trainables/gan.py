@@ -10,6 +10,7 @@ batch would, up to the order of float32 summation.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from collections.abc import Callable
@@ -95,6 +96,8 @@ class GanTrainer:
         self.batches = Batches(config, self.task, dataset, style, self.z_dim, self.collective, self.device)
         self.adversarial = ADVERSARIAL[config.adversarial]
         self.picture_losses = PictureLosses(config, self.task, style, self.collective, self.device)
+        # Compiled, D has a forward of its own.
+        self._shared_trunk = None if config.speed.compile else self.picture_losses.share_trunk(self.discriminator)
         self.penalties = DiscriminatorPenalties(config.regularisers, self.discriminator, self.collective)
         self.adaptive: AdaptiveAugment | None = None
         if config.adaptive:
@@ -189,9 +192,13 @@ class GanTrainer:
         return loss, losses
 
     def _g_losses(self, part: Batch) -> tuple[Tensor, Losses]:
+        with self._shared_trunk.sharing() if self._shared_trunk else contextlib.nullcontext():
+            return self._g_terms(part)
+
+    def _g_terms(self, part: Batch) -> tuple[Tensor, Losses]:
         speed = self.config.speed
         with speed.autocast(self.device):
-            fake = make_pictures(self.task, self._run_generator, speed.images(part.inputs_g))
+            fake = speed.images(make_pictures(self.task, self._run_generator, speed.images(part.inputs_g)))
         losses, terms = {}, []
         if not self.pretraining:
             condition = self._condition(part.inputs_g)

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.backbones import BACKBONES, load_backbone
+from trainables.backbones import BACKBONES, Backbone, load_backbone
 from trainables.batches import Batch, Images
 from trainables.collective import Collective
 from trainables.config import TrialConfig
-from trainables.discriminators.discriminator import resize
 from trainables.losses import (
     RECONSTRUCTION,
     REGULARISERS,
@@ -39,7 +38,7 @@ class PictureLosses:
         self.options, self.reconstruction = config.feature_loss, config.reconstruction
         self.restores = task.in_channels > 0
         self.collective = collective
-        self.extractor: nn.Module | None = None
+        self.extractor: Backbone | None = None
         if config.uses_features:
             info = BACKBONES[config.backbone]
             with torch.random.fork_rng(devices=[]):  # of random weights, asked for by name
@@ -63,9 +62,27 @@ class PictureLosses:
             distance = RECONSTRUCTION[self.reconstruction.name]
             yield "reconstruction", self.reconstruction.weight, distance(pictures, batch.target)
 
+    def share_trunk(self, discriminator: nn.Module) -> Backbone | None:
+        """Looks at features of D's own trunk from now on, if its frozen stages are those looked at, with the same parameters.
+
+        That is a network less to hold, and one forward for both of what both are shown. Returns that trunk.
+        """
+        if self.extractor is None:
+            return None
+        names = self.extractor.info.layer_names
+        depth = 1 + max(names.index(layer) for layer in self.options.layers + self.options.style_layers)
+        looked_at = self.extractor.stages[:depth].state_dict()
+        for trunk in discriminator.modules():
+            if isinstance(trunk, Backbone) and trunk.info.name == self.extractor.info.name and trunk.frozen_depth >= depth:
+                held = trunk.stages[:depth].state_dict()
+                if all(torch.equal(held[name], x) for name, x in looked_at.items()):
+                    self.extractor = trunk
+                    return trunk
+        return None
+
     def _features(self, pictures: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         assert self.extractor is not None
-        features: dict[str, Tensor] = self.extractor(resize(pictures, self.options.input_px), layers)
+        features: dict[str, Tensor] = self.extractor(pictures, layers, self.options.input_px)
         return features
 
     @torch.no_grad()

@@ -141,9 +141,9 @@ def submit(
 @app.command()
 def status(job: str, address: JobsAddress = "http://127.0.0.1:8265", as_json: Json = False) -> None:
     """How a submitted sweep is doing."""
-    from tuner import commands
+    from tuner import jobs_command
 
-    commands.status(job, address, as_json=as_json)
+    jobs_command.status(job, address, as_json=as_json)
 
 
 @app.command()
@@ -153,17 +153,17 @@ def logs(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job ends.")] = False,
 ) -> None:
     """What a submitted sweep has printed."""
-    from tuner import commands
+    from tuner import jobs_command
 
-    commands.logs(job, address, follow=follow)
+    jobs_command.logs(job, address, follow=follow)
 
 
 @app.command()
 def stop(job: str, address: JobsAddress = "http://127.0.0.1:8265") -> None:
     """Stop a submitted sweep, which `gansweep submit SWEEP_FOLDER` or `gansweep resume` goes on with."""
-    from tuner import commands
+    from tuner import jobs_command
 
-    commands.stop(job, address)
+    jobs_command.stop(job, address)
 
 
 def main() -> None:

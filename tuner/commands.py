@@ -6,10 +6,10 @@ import contextlib
 import functools
 import logging
 import shlex
+import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import tuner
 from cluster.errors import ClusterError
 from cluster.jobs import DEFAULT_ADDRESS, Jobs
 from cluster.placement import PlacementError, plan, read_nodes, this_machine
-from cluster.session import connect
+from cluster.session import connect, inside_job
 from trainables.backbones import WeightsNotFoundError
 from trainables.metrics import score
 from trainables.metrics.inception import InceptionWeightsNotFoundError
@@ -94,6 +94,9 @@ def _check(spec: SweepSpec, console: Console, *, resuming: bool) -> None:
 
 def _run(spec: SweepSpec, console: Console, *, as_json: bool, address: str | None) -> None:
     _quiet()
+    if inside_job():
+        # `gansweep stop` sends SIGINT, which whatever descends from a background process of a shell is born to ignore.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     paths = SweepPaths(spec.root)
     if address is None:
         # An embedded Ray would have this machine: what can never be placed on it is refused before Ray starts.
@@ -241,36 +244,3 @@ def submit(target: Path, address: str, overrides: list[str]) -> None:
     print(f"job: {job}")
     for verb in ("status", "logs -f", "stop"):
         print(f"  gansweep {verb} {job}{at}")
-
-
-def status(job_id: str, address: str, *, as_json: bool) -> None:
-    """`gansweep status`."""
-    with _input_errors():
-        job = Jobs(address).status(job_id)
-    if as_json:
-        print_json(asdict(job))
-    else:
-        print(f"{job.id}: {job.status}{f' ({job.message})' if job.message else ''}")
-        print(f"  {job.entrypoint}")
-
-
-def logs(job_id: str, address: str, *, follow: bool) -> None:
-    """`gansweep logs`. With ``follow`` the exit code is 1 when the job failed."""
-    with _input_errors():
-        jobs = Jobs(address)
-        if not follow:
-            print(jobs.logs(job_id), end="")
-            return
-        for piece in jobs.follow(job_id):
-            print(piece, end="", flush=True)
-        if jobs.status(job_id).status == "FAILED":
-            raise SystemExit(1)
-
-
-def stop(job_id: str, address: str) -> None:
-    """`gansweep stop`: the job gets a minute to leave its sweep resumable."""
-    with _input_errors():
-        job = Jobs(address).stop(job_id)
-        print(f"{job.id}: {job.status}")
-        if not job.ended:
-            fail("it has not ended yet; ask again with: gansweep status", code=1)

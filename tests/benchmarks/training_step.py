@@ -26,10 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.augment import augmentation_numbers, diff_augment
-from trainables.backbones import BACKBONES, load_backbone
+from trainables.backbones import BACKBONES, load_backbone, resize
 from trainables.collective import Collective
 from trainables.config import TrialConfig
-from trainables.discriminators import resize
 from trainables.gan import GanTrainer
 from trainables.losses import feature_loss
 from trainables.networks import build_discriminator, build_generator, build_task, parameters_of

@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import ray
 
 from cluster.session import connect
-from tests.tuner.sweeps import HALVING, State, curves, silent, small_spec
+from tests.tuner.sweeps import HALVING, State, curve, silent, small_spec
 from tuner.group import TRAIN_ENVIRONMENT
+from tuner.records import TrialRecord
 from tuner.spec import SweepSpec
 from tuner.sweep import Outcome, run_sweep
 
@@ -46,11 +46,11 @@ def another_ray() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
-    """The curves of the small sweep's three trials, each alone in fresh processes."""
-    outcome = sweep(small_spec(tmp_path_factory.mktemp("fresh"), isolation="fresh"))
-    assert [record.state for record in outcome.records.all()] == [State.COMPLETE] * 3
-    return curves(outcome.records)
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[TrialRecord]:
+    """The small sweep's three trials, one after another in a warm group."""
+    records = sweep(small_spec(tmp_path_factory.mktemp("undisturbed"))).records.all()
+    assert [record.state for record in records] == [State.COMPLETE] * 3
+    return records
 
 
 def sweep(spec: SweepSpec) -> Outcome:
@@ -77,11 +77,14 @@ def test_twelve_trials_with_early_stops_starve_none_and_leak_nothing(tmp_path: P
     assert slow_starts[9] < slow_starts[10] / 3
 
 
-def test_a_trial_in_a_warm_group_is_the_trial_alone(tmp_path: Path, undisturbed: dict[int, Any]) -> None:
-    assert curves(sweep(small_spec(tmp_path)).records) == undisturbed
+def test_the_third_trial_in_a_warm_group_is_that_alone_in_a_fresh_one(tmp_path: Path, undisturbed: list[TrialRecord]) -> None:
+    space = {key: {"choice": [value]} for key, value in undisturbed[2].values.items()}
+    records = sweep(small_spec(tmp_path, isolation="fresh", budget__trials=2, space=space)).records.all()
+    assert [curve(record) for record in records] == [curve(undisturbed[2])] * 2
+    assert all(record.seconds_to_first_step > 2 for record in records), "each started processes of its own"
 
 
-def test_kill_9_of_a_worker_costs_nothing(tmp_path: Path, undisturbed: dict[int, Any]) -> None:
+def test_kill_9_of_a_worker_costs_nothing(tmp_path: Path, undisturbed: list[TrialRecord]) -> None:
     spec = small_spec(tmp_path)
     killed: list[int] = []
 
@@ -97,7 +100,7 @@ def test_kill_9_of_a_worker_costs_nothing(tmp_path: Path, undisturbed: dict[int,
     with when(second_trial_runs, kill):
         outcome = sweep(spec)
     assert killed
-    assert curves(outcome.records) == undisturbed
+    assert [curve(record) for record in outcome.records.all()] == [curve(record) for record in undisturbed]
     assert [record.state for record in outcome.records.all()] == [State.COMPLETE] * 3
 
 

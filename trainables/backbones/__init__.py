@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.backbones.backbone import Backbone, BackboneInfo, Layer
+from trainables.backbones.backbone import Backbone, BackboneInfo, Layer, resize
 from trainables.backbones.efficientnet_lite import efficientnet_lite
 from trainables.backbones.open_registry import BackboneRegistry
 from trainables.backbones.timm_models import timm_network
@@ -18,6 +18,7 @@ __all__ = [
     "available_offline",
     "how_to_get",
     "load_backbone",
+    "resize",
 ]
 
 _ALL = (

@@ -7,11 +7,13 @@ the network comes from (``features.22`` of torchvision's VGG-16, ``blocks.4`` of
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.backbones.input_channels import WiderConvolution, widen
@@ -114,6 +116,7 @@ class Backbone(nn.Module):
         self.stages = nn.ModuleList(info.stages(network))
         self.frozen_depth = 0
         self.in_channels = 3
+        self._shared: list[tuple[Tensor, int | None, dict[str, Tensor]]] | None = None
         self.register_buffer("mean", torch.tensor(info.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(info.std).view(1, 3, 1, 1), persistent=False)
         self.train(False)
@@ -156,12 +159,22 @@ class Backbone(nn.Module):
                 module.extra.requires_grad_(True)
         return self
 
-    def forward(self, images: Tensor, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
+    @contextmanager
+    def sharing(self) -> Iterator[None]:
+        """Inside, features of one and the same tensor of images are computed once, whoever asks for them."""
+        self._shared = []
+        try:
+            yield
+        finally:
+            self._shared = None
+
+    def forward(self, images: Tensor, layers: Sequence[str] | None = None, input_px: int | None = None) -> dict[str, Tensor]:
         """Features by layer name, in stage order; computes no further than the deepest layer asked for.
 
         Args:
             images: [N, in_channels, H, W] in [-1, 1].
             layers: layer names; all of them when None.
+            input_px: side to which the images are resized first (bilinear); None leaves them as they are.
 
         Raises:
             ValueError: an unknown layer, another number of channels, or images too small for the deepest layer.
@@ -171,9 +184,18 @@ class Backbone(nn.Module):
         for name in wanted:
             if name not in names:
                 raise ValueError(unknown_name(f"layer of {self.info.name}", name, names))
-        deepest = max(map(names.index, wanted))
+        for before, side, features in self._shared or ():
+            if before is images and side == input_px and features.keys() >= set(wanted):
+                return {name: x for name, x in features.items() if name in wanted}
+        features = self._features(resize(images, input_px), max(map(names.index, wanted)))
+        if self._shared is not None:
+            self._shared.append((images, input_px, features))
+        return {name: x for name, x in features.items() if name in wanted}
+
+    def _features(self, images: Tensor, deepest: int) -> dict[str, Tensor]:
+        """Of every layer up to the one with the index ``deepest``."""
+        names, features = self.info.layer_names, {}
         x = self._normalised(images)
-        features = {}
         for name, stage in zip(names[: deepest + 1], self.stages, strict=False):
             try:
                 x = stage(x)
@@ -184,8 +206,7 @@ class Backbone(nn.Module):
                 size = " x ".join(map(str, images.shape[-2:]))
                 layer = f"layer {names[deepest]!r} of {self.info.name}"
                 raise ValueError(f"images must be at least {smallest} px a side for {layer}, but got {size}") from error
-            if name in wanted:
-                features[name] = x
+            features[name] = x
         return features
 
     def _normalised(self, images: Tensor) -> Tensor:
@@ -195,3 +216,10 @@ class Backbone(nn.Module):
             )
         x = ((images[:, :3] + 1) / 2 - self.mean) / self.std  # a grey image is broadcast to three channels
         return x if self.in_channels <= 3 else torch.cat([x, images[:, 3:]], dim=1)
+
+
+def resize(images: Tensor, side: int | None) -> Tensor:
+    """Bilinear resize of [N, C, H, W] to [N, C, side, side]; None leaves the images as they are."""
+    if side is None or images.shape[-2:] == (side, side):
+        return images
+    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)

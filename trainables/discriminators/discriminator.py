@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 Trunk = Callable[[int], Any]
@@ -63,10 +62,3 @@ def raise_if(problems: list[Problem]) -> None:
     """One `ValueError` that says all problems."""
     if problems:
         raise ValueError("; ".join(f"{key} {message}" for key, message in problems))
-
-
-def resize(images: Tensor, side: int | None) -> Tensor:
-    """Bilinear resize of [N, C, H, W] to [N, C, side, side]; None leaves the images as they are."""
-    if side is None or images.shape[-2:] == (side, side):
-        return images
-    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)

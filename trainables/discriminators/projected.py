@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.discriminators.condition import ConditionEmbedding, condition_problems
-from trainables.discriminators.discriminator import Discriminator, Problem, Trunk, raise_if, resize, size_problems
+from trainables.discriminators.discriminator import Discriminator, Problem, Trunk, raise_if, size_problems
 from trainables.discriminators.heads import Head
 from trainables.registry import Options
 
@@ -69,7 +69,7 @@ class ProjectedDiscriminator(Discriminator):
         self.embedding = ConditionEmbedding(condition_channels, beside, len(layers)) if options.conditional else None
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
-        maps = self._mix(self.backbone(resize(images, self.input_px), self.layers))
+        maps = self._mix(self.backbone(images, self.layers, self.input_px))
         if self.embedding is not None:
             maps = self.embedding(condition, maps)
         return [head(x) for head, x in zip(self.heads, maps, strict=True)]

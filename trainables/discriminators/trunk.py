@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.discriminators.condition import ConditionEmbedding, condition_problems
-from trainables.discriminators.discriminator import Discriminator, Problem, Trunk, raise_if, resize, size_problems
+from trainables.discriminators.discriminator import Discriminator, Problem, Trunk, raise_if, size_problems
 from trainables.discriminators.heads import Head
 from trainables.registry import Options
 
@@ -61,7 +61,7 @@ class TrunkDiscriminator(Discriminator):
         return [head(x) for head, x in zip(self.heads, maps, strict=True)]
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        return self.backbone(resize(images, self.input_px), self.layers)
+        return self.backbone(images, self.layers, self.input_px)
 
     @classmethod
     def unfit(cls, options: TrunkOptions, info: Any, resolution: int, condition_channels: int = 0) -> list[Problem]:
