@@ -74,38 +74,44 @@ def connect(
     """
     if ray.is_initialized():
         raise ClusterError("this process is already connected to Ray: call ray.shutdown() first")
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": log_to_driver}
-    runtime_env: dict[str, Any] = {}
     with ExitStack() as stack:
         if address is None:
-            if inside_job():
-                raise ClusterError('a submitted job runs on its own cluster: give it --address auto (connect("auto"))')
-            stack.enter_context(auth_mode(os.environ.get("RAY_AUTH_MODE", "token")))
-            # Inherited: as a runtime environment they would cost every new process the better part of a second.
-            stack.enter_context(environment(env_vars or {}))
-            # "local" is the one address that starts a fresh instance even if RAY_ADDRESS is set or another Ray runs here.
-            options |= {"address": "local", "num_cpus": num_cpus, "num_gpus": num_gpus, "include_dashboard": dashboard}
-            options |= {"dashboard_host": "127.0.0.1", "object_store_memory": OBJECT_STORE_BYTES}
+            options = _start(stack, env_vars or {})
+            options |= {"num_cpus": num_cpus, "num_gpus": num_gpus, "include_dashboard": dashboard}
+        elif num_cpus is not None or num_gpus is not None:
+            raise ClusterError(f"num_cpus and num_gpus are for an embedded Ray; the cluster at {address} knows its own")
         else:
-            if num_cpus is not None or num_gpus is not None:
-                raise ClusterError(f"num_cpus and num_gpus are for an embedded Ray; the cluster at {address} knows its own")
-            found = resolve_address(address)
-            stack.enter_context(auth_mode(probe(found)))
-            options["address"] = found
-            if own_vars := {name: value for name, value in (env_vars or {}).items() if name not in _job_env_vars()}:
-                runtime_env["env_vars"] = own_vars
-            if code and not inside_job():
-                runtime_env["py_modules"] = [str(folder) for folder in code]
-        if runtime_env:
-            options["runtime_env"] = runtime_env
+            options = _join(stack, resolve_address(address), code, env_vars or {})
         # Before the start, so that an interrupt in mid-start cleans up as well; waits until the processes have gone.
         stack.callback(ray.shutdown, wait_for_processes=True)
-        context = _init(options)
+        context = _init({"logging_level": logging.ERROR, "log_to_driver": log_to_driver} | options)
         yield Session(
             address=context.address_info["gcs_address"],
             embedded=address is None,
             dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else None,
         )
+
+
+def _start(stack: ExitStack, env_vars: Mapping[str, str]) -> dict[str, Any]:
+    """``ray.init``'s options of an embedded Ray; what it needs of this process's environment is undone with ``stack``."""
+    if inside_job():
+        raise ClusterError('a submitted job runs on its own cluster: give it --address auto (connect("auto"))')
+    stack.enter_context(auth_mode(os.environ.get("RAY_AUTH_MODE", "token")))
+    # Inherited: as a runtime environment they would cost every new process the better part of a second.
+    stack.enter_context(environment(env_vars))
+    # "local" is the one address that starts a fresh instance even if RAY_ADDRESS is set or another Ray runs here.
+    return {"address": "local", "dashboard_host": "127.0.0.1", "object_store_memory": OBJECT_STORE_BYTES}
+
+
+def _join(stack: ExitStack, address: str, code: Sequence[Path], env_vars: Mapping[str, str]) -> dict[str, Any]:
+    """``ray.init``'s options for a cluster that lets us in; what that needs of the environment is undone with ``stack``."""
+    stack.enter_context(auth_mode(probe(address)))
+    runtime_env: dict[str, Any] = {}
+    if own_vars := {name: value for name, value in env_vars.items() if name not in _job_env_vars()}:
+        runtime_env["env_vars"] = own_vars
+    if code and not inside_job():
+        runtime_env["py_modules"] = [str(folder) for folder in code]
+    return {"address": address} | ({"runtime_env": runtime_env} if runtime_env else {})
 
 
 def inside_job() -> bool:
