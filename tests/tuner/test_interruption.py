@@ -31,7 +31,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RecordBook:
     """The records of the sweep that nobody interrupts."""
     folder = tmp_path_factory.mktemp("undisturbed")
     result = gansweep("run", write_spec(folder, **CHANGES), "--json")
-    out, err = result.communicate(timeout=200)
+    out, err = result.communicate(timeout=300)
     assert result.returncode == 0, err.decode()
     board = json.loads(out)
     assert len(board["trials"]) == 4
@@ -45,7 +45,7 @@ def test_a_sweep_interrupted_twice_goes_on_as_if_nothing_had_happened(tmp_path: 
     interrupted(signal.SIGKILL, 1, root, "run", write_spec(tmp_path, **CHANGES))
     interrupted(signal.SIGINT, 2, root, "resume", root)
     last = gansweep("resume", root)
-    _, err = last.communicate(timeout=200)
+    _, err = last.communicate(timeout=300)
     assert last.returncode == 0, err.decode()
     records = records_of(tmp_path)
     assert curves(records) == curves(undisturbed)
