@@ -25,9 +25,7 @@ lint: $(VENV)/.test  ## style and types
 
 bench: $(VENV)/.test  ## benchmarks; each prints ratios measured side by side
 	$(PIP) -e '.[bench]'
-	for script in tests/benchmarks/data_cache.py tests/benchmarks/metrics_distance.py tests/benchmarks/metrics_memory.py tests/benchmarks/metrics_throughput.py tests/benchmarks/warm_groups.py; do $(BIN)/python $$script || exit 1; done
-	$(BIN)/python -m tests.benchmarks.training_step
-	$(BIN)/python -m tests.benchmarks.shared_trunk
+	for name in data_cache metrics_distance metrics_memory metrics_throughput training_step shared_trunk warm_groups; do $(BIN)/python -m tests.benchmarks.$$name || exit 1; done
 
 experiments: $(VENV)/.demo  ## run the experiments of docs/experiments.md and write its tables
 	$(PIP) -e '.[experiments]'

@@ -1,6 +1,6 @@
 """Batches per second from the packed cache and from torchvision's ImageFolder, taking turns, with the same number of workers.
 
-    python tests/benchmarks/data_cache.py [--images FOLDER] [--workers 0 2] [--runs 5]
+    python -m tests.benchmarks.data_cache [--images FOLDER] [--workers 0 2] [--runs 5]
 
 Both give float32 batches [B, 3, R, R] in [-1, 1] of the same pictures in the same shuffled order. ImageFolder decodes, resizes
 (Lanczos), crops and normalises each picture each time, in a DataLoader. The packed cache is read twice: as training reads it, by

@@ -1,6 +1,6 @@
 """The Fréchet distance against torch-fidelity, torchmetrics and pytorch-fid's method: time and error, side by side.
 
-    python tests/benchmarks/metrics_distance.py [--runs 5] [--threads 2] [--dim 2048]
+    python -m tests.benchmarks.metrics_distance [--runs 5] [--threads 2] [--dim 2048]
 
 Methods take turns within each run, so that whatever else the machine does hits all alike; medians are printed. Timed is what
 lies between each library's own statistics and the value (``distance``), and everything from the features on (``total``), by wall

@@ -1,6 +1,6 @@
 """Peak memory of an FID evaluation from 5,000 and from 50,000 images on each side, at Inception's 2048 features.
 
-    python tests/benchmarks/metrics_memory.py
+    python -m tests.benchmarks.metrics_memory
 
 Each size runs in a process of its own. A random projection stands in for the network, whose memory is not the question: what is
 measured is how the statistics grow with the number of images. Real images are a memory-mapped file; its pages can be given back

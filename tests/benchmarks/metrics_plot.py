@@ -1,7 +1,7 @@
 """Draws docs/metrics-n.png: how FID and KID depend on the number of images, on real pictures whose true distances are known.
 
     pip install matplotlib
-    python tests/benchmarks/metrics_plot.py
+    python -m tests.benchmarks.metrics_plot
 
 About 4,000 twemoji are split in two at random. One half is the real set. The other half stands for generators: as it is (a
 perfect one, whose true distance is 0) and with colours washed out (a slightly bad one). Every N is drawn several times, without

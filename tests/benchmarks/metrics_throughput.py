@@ -1,6 +1,6 @@
 """From two folders of real pictures to their FID: images per second of gansweep and of torch-fidelity, taking turns.
 
-    python tests/benchmarks/metrics_throughput.py [--images 64] [--runs 3] [--threads 2]
+    python -m tests.benchmarks.metrics_throughput [--images 64] [--runs 3] [--threads 2]
 
 Both read the same PNG files, use the same Inception weights and TensorFlow 1's resize, and start with empty caches. What is timed
 is everything after the imports: loading weights, decoding, embedding, distance. ``embedding`` is the network's share alone, on

@@ -7,7 +7,7 @@ Both train the demo's trials (same configurations, same length, no early stops, 
   group for each trial. Its drivers get CPUs of their own, so that they cannot take the workers'.
 
 Prints seconds from a trial's start to the start of its first training step, models built, and the share of worker-seconds
-spent training or evaluating. Run: python tests/benchmarks/warm_groups.py [--trials 5] [--kimg 1.0]
+spent training or evaluating. Run: python -m tests.benchmarks.warm_groups [--trials 5] [--kimg 1.0]
 """
 
 from __future__ import annotations
