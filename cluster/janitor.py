@@ -43,11 +43,9 @@ def held_placement_groups(*, known: Collection[str] = ()) -> list[HeldGroup]:
         for bundle in data.bundles:
             for resource, amount in bundle.unit_resources.items():
                 resources[resource] = resources.get(resource, 0) + amount
-        held.append(
-            HeldGroup(
-                group_id, data.name, name, resources, data.creator_actor_dead and bool(data.creator_actor_id.strip(b"\xff"))
-            )
-        )
+        # Of a group that no actor made, Ray says that the actor is dead.
+        orphaned = data.creator_actor_dead and not ray.ActorID(data.creator_actor_id).is_nil()
+        held.append(HeldGroup(group_id, data.name, name, resources, orphaned))
     return held
 
 

@@ -187,14 +187,16 @@ class Backbone(nn.Module):
         for before, side, features in self._shared or ():
             if before is images and side == input_px and features.keys() >= set(wanted):
                 return {name: x for name, x in features.items() if name in wanted}
-        features = self._features(resize(images, input_px), max(map(names.index, wanted)))
+        # All up to the deepest are kept for others to ask for; else those not wanted are let go at once, which saves memory.
+        kept = wanted if self._shared is None else names[: max(map(names.index, wanted)) + 1]
+        features = self._features(resize(images, input_px), kept)
         if self._shared is not None:
             self._shared.append((images, input_px, features))
         return {name: x for name, x in features.items() if name in wanted}
 
-    def _features(self, images: Tensor, deepest: int) -> dict[str, Tensor]:
-        """Of every layer up to the one with the index ``deepest``."""
+    def _features(self, images: Tensor, wanted: Sequence[str]) -> dict[str, Tensor]:
         names, features = self.info.layer_names, {}
+        deepest = max(map(names.index, wanted))
         x = self._normalised(images)
         for name, stage in zip(names[: deepest + 1], self.stages, strict=False):
             try:
@@ -206,7 +208,8 @@ class Backbone(nn.Module):
                 size = " x ".join(map(str, images.shape[-2:]))
                 layer = f"layer {names[deepest]!r} of {self.info.name}"
                 raise ValueError(f"images must be at least {smallest} px a side for {layer}, but got {size}") from error
-            features[name] = x
+            if name in wanted:
+                features[name] = x
         return features
 
     def _normalised(self, images: Tensor) -> Tensor:
