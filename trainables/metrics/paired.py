@@ -2,10 +2,14 @@
 
 Outputs and targets are compared as 8-bit RGB, as they would be written to files; a value is the mean over images, so that it does
 not depend on batches. The number of images is part of a name: ``psnr[n=500]``, ``ssim[n=500]``, ``lpips[vgg,n=500]``.
+
+A picture's PSNR is at most `PSNR_CAP`. Without a bound one perfect picture would make the mean infinite, whatever the others are
+like; holes in a plain background do get there.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +24,10 @@ from trainables.metrics.features import full_precision, quantise
 from trainables.registry import Registry, unknown_name
 
 _PATTERN = re.compile(r"(?P<kind>\w+)\[(?:(?P<network>\w+),)?n=(?P<n>\d+)\]", flags=re.ASCII)
+
+PSNR_CAP = 10 * math.log10(12 * 255**2)
+"""58.9 dB: mean squared error 1/12 of a squared level, the variance of rounding to 8 bits. Pictures nearer to each other than
+either is to what it was rounded from are told apart by nothing."""
 
 # Files of torchvision's weights that LPIPS builds on; its own small layers come with torchmetrics.
 LPIPS_FILES = {
@@ -132,7 +140,7 @@ def _psnr(network: str, device: torch.device) -> Score:
 
     def score(outputs: Tensor, targets: Tensor) -> Tensor:
         pair = outputs.double(), targets.double()
-        return peak_signal_noise_ratio(*pair, data_range=255.0, reduction="none", dim=(1, 2, 3))
+        return peak_signal_noise_ratio(*pair, data_range=255.0, reduction="none", dim=(1, 2, 3)).double().clamp(max=PSNR_CAP)
 
     return score
 
@@ -149,17 +157,20 @@ def _ssim(network: str, device: torch.device) -> Score:
 
 
 def _lpips(network: str, device: torch.device) -> Score:
-    from torchmetrics.functional.image.lpips import _NoTrainLpips
+    from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
 
     try:
         # It is built with random weights first, which must not shift the caller's random numbers.
         with torch.random.fork_rng(devices=[]):
-            model = _NoTrainLpips(net=network).to(device).requires_grad_(False)
+            # Not the functional form, which loads the network anew at every call.
+            model = LearnedPerceptualImagePatchSimilarity(network, reduction="none").to(device).requires_grad_(False)
     except OSError as error:  # every failed download
         raise LpipsWeightsNotFoundError(_lpips_ways(network, error)) from error
 
     def score(outputs: Tensor, targets: Tensor) -> Tensor:
-        return model(outputs.float() / 127.5 - 1, targets.float() / 127.5 - 1).reshape(len(outputs))
+        values = model(outputs.float() / 127.5 - 1, targets.float() / 127.5 - 1).reshape(len(outputs))
+        model.reset()  # it would keep the values of every batch that it ever saw
+        return values
 
     return score
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.trainables.metrics.helpers import emoji
 from trainables.collective import Collective
 from trainables.metrics.embedding import NotFiniteError
-from trainables.metrics.paired import LpipsWeightsNotFoundError, PairedEvaluator, paired_scores, parse_paired
+from trainables.metrics.paired import PSNR_CAP, LpipsWeightsNotFoundError, PairedEvaluator, paired_scores, parse_paired
 
 CPU = torch.device("cpu")
 
@@ -48,9 +48,33 @@ def test_the_batch_size_changes_nothing(batch_size: int) -> None:
     assert evaluator(*names, batch_size=batch_size)(degraded) == pytest.approx(evaluator(*names)(degraded), rel=1e-9)
 
 
-def test_a_perfect_restoration() -> None:
+def test_a_perfect_restoration_has_a_finite_psnr() -> None:
     values = evaluator("psnr[n=5]", "ssim[n=5]")(lambda i: (degraded(i)[1], degraded(i)[1]))
-    assert values == {"psnr[n=5]": math.inf, "ssim[n=5]": pytest.approx(1)}
+    assert values == {"psnr[n=5]": pytest.approx(10 * math.log10(12 * 255**2)), "ssim[n=5]": pytest.approx(1)}
+
+
+def test_one_perfect_picture_does_not_hide_the_others() -> None:
+    """An unbounded value would make every mean infinite, whatever the other pictures are like."""
+
+    def restore(indices: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, targets = degraded(indices)
+        return torch.where((indices == 3)[:, None, None, None], targets, outputs), targets
+
+    name = "psnr[n=10]"
+    every = [evaluator("psnr[n=1]")(lambda i, j=j: degraded(i + j))["psnr[n=1]"] for j in range(10) if j != 3]
+    assert evaluator(name)(restore)[name] == pytest.approx((sum(every) + PSNR_CAP) / 10, rel=1e-6)
+
+
+def test_a_picture_as_near_as_rounding_counts_as_perfect_and_one_less_near_does_not() -> None:
+    def off_by_one(share: float) -> float:
+        targets = torch.full((1, 3, 32, 32), 100.0)
+        outputs = targets.clone()
+        outputs.flatten()[: int(share * outputs.numel())] += 1
+        pair = outputs / 127.5 - 1, targets / 127.5 - 1
+        return evaluator("psnr[n=1]", batch_size=1)(lambda _: pair)["psnr[n=1]"]
+
+    assert off_by_one(1 / 16) == PSNR_CAP
+    assert off_by_one(1 / 8) == pytest.approx(10 * math.log10(8 * 255**2))
 
 
 def test_a_bad_output_is_named() -> None:
@@ -111,3 +135,7 @@ def test_lpips_runs_on_a_network_in_the_hub_folder(monkeypatch: pytest.MonkeyPat
     assert torch.equal(before, torch.random.get_rng_state())
     assert lpips(degraded)["lpips[squeeze,n=5]"] > 0
     assert lpips(lambda i: (degraded(i)[1], degraded(i)[1]))["lpips[squeeze,n=5]"] == pytest.approx(0, abs=1e-9)
+    # Every picture by itself, and nothing kept from one model to the next.
+    single = evaluator("lpips[squeeze,n=1]")
+    each = [single(lambda i, j=j: degraded(i + j))["lpips[squeeze,n=1]"] for j in range(5)]
+    assert lpips(degraded)["lpips[squeeze,n=5]"] == pytest.approx(sum(each) / 5, rel=1e-5)
