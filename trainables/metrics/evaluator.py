@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Evaluator:
         device: where networks run.
         batch_size: images are generated and embedded in batches of exactly this size, filled up where there are fewer.
             Features from different batch sizes differ by rounding (about 1e-6 relative), so keep it the same within a sweep.
-        progress: called with ("real" or "generated", images done, images to do) of this worker's share.
+        progress: called with ("real", "mirrored" (real images) or "generated", images done, images to do) of this worker's share.
 
     Raises:
         ValueError: an unknown or malformed name, no metric, a metric named twice, or fewer than two real images.
@@ -77,7 +78,12 @@ class Evaluator:
         for space in dict.fromkeys(_space(name) for name in self.names):
             extractor = Extractor(*space, load_backbone=load_backbone, device=device)
             self._extractors[space] = extractor
-            self._real[space] = self._real_statistics(extractor, real_images, real_hash)
+            real = self._real_statistics(extractor, real_images, real_hash)
+            if any(KINDS[name.kind].needs_mirrored for name in self.names if _space(name) == space):
+                mirrored = self._real_statistics(extractor, real_images, real_hash, mirror=True)
+                if real is not None and mirrored is not None:
+                    real = replace(real, mirrored=mirrored.rows)
+            self._real[space] = real
 
     def __call__(self, generate: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Every metric by its full name, the same on every worker.
@@ -123,7 +129,10 @@ class Evaluator:
 
         return self._collect("generated", images, n, extractors)
 
-    def _real_statistics(self, extractor: Extractor, real_images: np.ndarray | Tensor, real_hash: str) -> Statistics | None:
+    def _real_statistics(
+        self, extractor: Extractor, real_images: np.ndarray | Tensor, real_hash: str, *, mirror: bool = False
+    ) -> Statistics | None:
+        """Of the real images, or of their mirror images, which are cached as a set of their own; None but on rank 0."""
         description: dict[str, str | int] = {
             "data": real_hash,
             "extractor": extractor.name,
@@ -132,11 +141,14 @@ class Evaluator:
             "images": len(real_images),
             "code_version": CODE_VERSION,
         }
+        if mirror:
+            description["mirrored"] = 1
         first = self.collective.rank == 0
 
         def images(indices: Tensor) -> Tensor:
             rows = real_images[indices[0] : indices[-1] + 1]
-            return torch.as_tensor(rows if isinstance(rows, Tensor) else np.array(rows))
+            pixels = torch.as_tensor(rows if isinstance(rows, Tensor) else np.array(rows))
+            return pixels.flip(-1) if mirror else pixels
 
         # The first worker holds the lock for all: another group's first worker waits, then finds the file.
         with ExitStack() as stack:
@@ -144,7 +156,8 @@ class Evaluator:
             cached = together(self.collective, lambda: self._cache.read(description) if first else None)
             if self.collective.broadcast(cached is not None):
                 return cached
-            built = self._collect("real", images, len(real_images), {extractor: True})[extractor]
+            what = "mirrored" if mirror else "real"
+            built = self._collect(what, images, len(real_images), {extractor: True})[extractor]
             together(self.collective, lambda: self._cache.write(description, built) if first else None)
             return built if first else None
 

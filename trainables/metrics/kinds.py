@@ -24,6 +24,7 @@ class Kind:
     value: Callable[[Statistics, Statistics], float]  # (real, generated) → value
     lower_is_better: bool = True
     needs_rows: bool = True  # whether `value` reads single features, not only their mean and covariance
+    needs_mirrored: bool = False  # whether `value` reads features of the mirrored real images as well
 
 
 def _kid(real: Statistics, generated: Statistics) -> KernelDistance:
@@ -55,6 +56,10 @@ KINDS: Registry[Kind] = Registry(
             lower_is_better=False,
             needs_rows=False,
         ),
-        "copied": Kind(summary="share of generated images that copy a training image", value=copied_share),
+        "copied": Kind(
+            summary="share of generated images that copy a training image, mirrored or not",
+            value=copied_share,
+            needs_mirrored=True,
+        ),
     },
 )

@@ -51,6 +51,7 @@ class NearestReal:
     """The nearest training image of each generated one, in feature space."""
 
     index: Tensor  # int64 [M], row among the real features
+    mirrored: Tensor  # bool [M], whether the training image's mirror image is what is near
     distance: Tensor  # float64 [M]
     ratio: Tensor  # float64 [M], of the distance to that of the training image from its own nearest other training image
 
@@ -58,22 +59,29 @@ class NearestReal:
 def nearest_real(real: Statistics, generated: Statistics) -> NearestReal:
     """Pairs every generated image with its nearest training image: to look at, and to count copies.
 
+    Where ``real`` holds features of the mirrored training images, those are looked at as well: networks are not blind to a
+    mirror, and D may be shown both. How far training images are apart does not count them, so that a symmetric picture is not
+    its own neighbour.
+
     A ratio far below 1 means that the generated image is nearer to a training image than training images are to each other.
     """
     index, distance = [], []
-    for block in _distances(generated.some_rows(), real.some_rows()):
+    own = real.some_rows()
+    rows = own if real.mirrored is None else torch.cat([own, real.mirrored])
+    for block in _distances(generated.some_rows(), rows):
         nearest = block.min(dim=1)
         index.append(nearest.indices)
         distance.append(nearest.values)
-    indices, distances = torch.cat(index), torch.cat(distance)
+    found, distances = torch.cat(index), torch.cat(distance)
+    indices = found % len(own)
     apart = _radii(real, 1)[indices]
     # A training image that is there twice has radius 0: then only an identical image is a copy.
     ratio = torch.where(distances == 0, 0.0, distances / apart)
-    return NearestReal(indices, distances, ratio)
+    return NearestReal(indices, found >= len(own), distances, ratio)
 
 
 def copied_share(real: Statistics, generated: Statistics) -> float:
-    """Share of generated images that copy a training image, 0..1: `nearest_real` ratio below 1/3.
+    """Share of generated images that copy a training image, mirrored or not, 0..1: `nearest_real` ratio below 1/3.
 
     The ratio is that of Alaa et al. 2022 ("How faithful is your synthetic data?", authenticity), who count everything below 1,
     as do about half the images of a perfect generator. The lower threshold leaves near-duplicates only.

@@ -49,6 +49,7 @@ class Statistics:
     mean: Tensor  # float64 [D]
     scatter: Tensor | None  # Σ (x - mean)(x - mean)ᵀ, float64 [D, D]; None when all rows are kept instead
     rows: Tensor  # kept features, float32 [K, D], in the order of the images; K = 0 when none were wanted
+    mirrored: Tensor | None = None  # of the same images mirrored left-right, float32 [K, D]; None where nothing looks at them
     _memo: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, key: Hashable, compute: Callable[[], T]) -> T:

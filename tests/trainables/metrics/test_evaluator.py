@@ -121,6 +121,31 @@ def test_nan_features_name_their_image(tmp_path: Path) -> None:
         evaluator(as_generator(black))
 
 
+COPIED, OTHERS = "copied[tiny256,16px-bilinear,n=150]", ["fid[tiny256,16px-bilinear,n=150]", "kid[tiny256,16px-bilinear,n=150]"]
+
+
+@pytest.mark.parametrize("seen", [REAL, REAL.flip(-1)], ids=["as they are", "mirrored"])
+def test_copies_of_the_real_images_are_seen(tmp_path: Path, seen: Tensor) -> None:
+    for _ in range(2):  # the second time from the cache
+        assert tiny_evaluator([COPIED], REAL, tmp_path)(as_generator(seen)) == {COPIED: 1}
+    assert tiny_evaluator([COPIED], REAL, tmp_path)(as_generator(noise_images(150, seed=9)))[COPIED] < 0.05
+
+
+def test_mirror_images_are_embedded_for_the_metric_that_looks_at_them_only(tmp_path: Path) -> None:
+    """Its neighbours' values and cached statistics are what they were; theirs are read by it, not built again."""
+    told: list[str] = []
+    progress = {"progress": lambda what, done, total: told.append(what)}
+    alone = tiny_evaluator(OTHERS, REAL, tmp_path, **progress)(as_generator(FAKE[torch.arange(150) % 101]))
+    assert set(told) == {"real", "generated"}
+    files = {file: file.read_bytes() for file in tmp_path.glob("*.safetensors")}
+    told.clear()
+    beside = tiny_evaluator([*OTHERS, COPIED], REAL, tmp_path, **progress)(as_generator(FAKE[torch.arange(150) % 101]))
+    assert set(told) == {"mirrored", "generated"}
+    assert alone == {name: beside[name] for name in OTHERS}
+    assert {file: file.read_bytes() for file in files} == files
+    assert len(list(tmp_path.glob("*.safetensors"))) == len(files) + 1
+
+
 def test_impossible_requests(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one"):
         tiny_evaluator([], REAL, tmp_path)

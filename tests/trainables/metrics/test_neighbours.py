@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -64,6 +66,27 @@ def test_identical_images_are_copies_even_where_the_training_set_repeats_itself(
     assert found.distance[:10].tolist() == [0] * 10
     assert found.ratio[:10].tolist() == [0] * 10
     assert found.ratio[10:].isinf().all()
+
+
+def test_mirrored_copies_are_found_and_named_too() -> None:
+    real, mirrored = draw(400, 1, dim=16), draw(400, 7, dim=16).rows
+    copies = Statistics.of(torch.cat([mirrored[100:200], real.rows[300:]]) + 1e-2 * draw(200, 2, dim=16).rows)
+    assert copied_share(real, copies) == 0.5, "what is not given cannot be seen"
+    both = replace(real, mirrored=mirrored)
+    found = nearest_real(both, copies)
+    assert torch.equal(found.index, torch.cat([torch.arange(100, 200), torch.arange(300, 400)]))
+    assert torch.equal(found.mirrored, torch.arange(200) < 100)
+    assert copied_share(both, copies) == 1
+    assert copied_share(both, draw(400, 5, dim=16)) < 0.01
+
+
+def test_a_symmetric_picture_is_not_its_own_neighbour() -> None:
+    """How near a picture is to its own mirror image says nothing of how far training pictures are apart."""
+    real = draw(400, 1, dim=16)
+    symmetric = replace(real, mirrored=real.rows)
+    copies = Statistics.of(real.rows[:100] + 1e-2 * draw(100, 2, dim=16).rows)
+    assert copied_share(symmetric, copies) == copied_share(real, copies) == 1
+    assert torch.equal(nearest_real(symmetric, copies).ratio, nearest_real(real, copies).ratio)
 
 
 def test_a_common_offset_costs_no_digits() -> None:
