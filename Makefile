@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
 IMAGES := examples/twemoji/images
 
-.PHONY: sweep test test-fast lint bench experiments source clean
+.PHONY: sweep test test-fast lint plain-install bench experiments source clean
 
 sweep: $(VENV)/.demo  ## run the demo: fine-tune an emoji-face generator, on real pictures and real weights
 	$(BIN)/python examples/twemoji/images.py $(IMAGES)
@@ -22,6 +22,9 @@ lint: $(VENV)/.test  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+plain-install:  ## the wheel in a fresh environment without the test extra: the demo, a paired task, export, sample, apply, metrics
+	tests/plain_install.sh $(PYTHON)
 
 bench: $(VENV)/.test  ## benchmarks; each prints ratios measured side by side
 	$(PIP) -e '.[bench]'
