@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from cluster.environment import environment
 from cluster.errors import TokenError, with_ways
+from cluster.ray_internals import read_environment_again, token_loader
 
 MODE = "RAY_AUTH_MODE"
 TOKEN = "RAY_AUTH_TOKEN"
@@ -32,11 +33,9 @@ def authorization() -> dict[str, str]:
     Raises:
         TokenError: a place for the token is named in the environment and cannot be read.
     """
-    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # missing in its stub
     from ray.exceptions import AuthenticationError
 
-    loader = AuthenticationTokenLoader.instance()
-    loader.reset_cache()  # Ray reads it once per process, and the environment may have changed since
+    loader = token_loader()
     try:
         if not loader.has_token(ignore_auth_mode=True):
             return {}
@@ -71,19 +70,10 @@ def auth_mode(mode: str) -> Iterator[None]:
     """This process and its children speak to clusters in ``mode`` ("token" or "disabled"); undone at the end."""
     try:
         with environment({MODE: mode}):
-            _read_environment_again()
+            read_environment_again()
             yield
     finally:
-        _read_environment_again()
-
-
-def _read_environment_again() -> None:
-    """Ray reads mode and token once per process. With a token of an earlier cluster in its cache it would not write the token
-    file that the processes of an embedded cluster need, and their start would time out."""
-    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # missing in its stub
-
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+        read_environment_again()
 
 
 def _source() -> str:

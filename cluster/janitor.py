@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import ray
 
+from cluster.ray_internals import placement_group_of, placement_group_state, placement_groups
+
 _POLL_S = 0.1
 
 
@@ -28,14 +30,10 @@ class HeldGroup:
 
 def held_placement_groups(*, known: Collection[str] = ()) -> list[HeldGroup]:
     """The placement groups of this job that have not been removed, without those whose ids are ``known`` to be in use."""
-    from ray._private.state import state
-    from ray.core.generated.gcs_pb2 import PlacementGroupTableData
-
     job = ray.get_runtime_context().get_job_id()
     held = []
-    for raw in state._connect_and_get_accessor().get_placement_group_table():
-        data = PlacementGroupTableData.FromString(raw)
-        name = PlacementGroupTableData.PlacementGroupState.Name(data.state)
+    for data in placement_groups():
+        name = placement_group_state(data)
         group_id = data.placement_group_id.hex()
         if name == "REMOVED" or data.creator_job_id.hex() != job or group_id in known:
             continue
@@ -55,12 +53,11 @@ def remove_placement_groups(ids: Iterable[str], *, timeout_s: float = 30) -> Non
     Raises:
         TimeoutError: some are still there after ``timeout_s``.
     """
-    from ray import PlacementGroupID
-    from ray.util.placement_group import PlacementGroup, remove_placement_group
+    from ray.util.placement_group import remove_placement_group
 
     wanted = set(ids)
     for group_id in wanted:
-        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group_id))))
+        remove_placement_group(placement_group_of(group_id))
     deadline = time.monotonic() + timeout_s
     while left := [group for group in held_placement_groups() if group.id in wanted]:
         if time.monotonic() > deadline:

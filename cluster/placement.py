@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from cluster.ray_internals import free_by_node, resources_here
 from cluster.session import OBJECT_STORE_BYTES
 
 _GIB = 2**30
@@ -146,9 +147,8 @@ def read_nodes(*, free: bool = False) -> list[Node]:
         free: what is free at this moment rather than all there is (to say why a group waits).
     """
     import ray
-    from ray._private.state import available_resources_per_node
 
-    available = available_resources_per_node() if free else {}
+    available = free_by_node() if free else {}
     nodes = []
     for node in ray.nodes():
         if not node["Alive"]:
@@ -162,10 +162,7 @@ def read_nodes(*, free: bool = False) -> list[Node]:
 
 def this_machine(*, num_cpus: int | None = None, num_gpus: int | None = None) -> list[Node]:
     """The one node that an embedded Ray would have here, found as Ray finds it, without starting it."""
-    from ray._private.resource_and_label_spec import ResourceAndLabelSpec
-
-    spec = ResourceAndLabelSpec(num_cpus=num_cpus, num_gpus=num_gpus, object_store_memory=OBJECT_STORE_BYTES)
-    spec = spec.resolve(is_head=True, node_ip_address="127.0.0.1")
+    spec = resources_here(num_cpus, num_gpus, OBJECT_STORE_BYTES)
     return [_node("this machine", spec.num_cpus, spec.num_gpus, spec.memory)]
 
 

@@ -22,6 +22,7 @@ import ray
 from cluster.auth import TOKEN, auth_mode, authorization, check_no_token_demanded, missing_token, wrong_token
 from cluster.environment import environment
 from cluster.errors import ClusterError, TokenError, UnreachableError, with_ways
+from cluster.ray_internals import control_service, running_here, started_here
 
 AUTO = "auto"
 
@@ -173,12 +174,11 @@ def probe(address: str) -> str:
 def _ask_version(address: str, header: Mapping[str, str]) -> str | None:
     """The Ray version running at ``address``; None if it does not let us in."""
     import grpc  # type: ignore[import-untyped]
-    from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
+    service, request = control_service()
     with grpc.insecure_channel(address) as channel:
-        stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
         try:
-            reply = stub.CheckAlive(gcs_service_pb2.CheckAliveRequest(), timeout=_PROBE_TIMEOUT_S, metadata=tuple(header.items()))
+            reply = service(channel).CheckAlive(request, timeout=_PROBE_TIMEOUT_S, metadata=tuple(header.items()))
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 return None
@@ -207,15 +207,12 @@ def _find_local_cluster() -> str:
 
     Unlike Ray's own "auto" it never picks an instance that another program embeds: that one is not ours to use.
     """
-    from ray._private import services
-
     named = os.environ.get("RAY_ADDRESS")
     if named and named != AUTO:
         return resolve_address(named)
-    started = services.find_bootstrap_address(None)
-    if started:
-        return str(started)
-    running = sorted(services.find_gcs_addresses())
+    if started := started_here():
+        return started
+    running = running_here()
     ways = ["set RAY_ADDRESS or --address to host:port of the cluster", "start one: `ray start --head`"]
     if running:
         ways.insert(0, f"join one of the Ray instances that run on this machine: --address {' or '.join(running)}")

@@ -10,9 +10,9 @@ from tests.clusters import TwoNodeCluster, two_node_cluster
 
 START_RAY = (
     "tests/cluster/",
-    "tests/tuner/test_cluster_sweep.py",
-    "tests/tuner/test_interruption.py",
-    "tests/tuner/test_sweep.py",
+    "tests/tuner/engine/test_cluster_sweep.py",
+    "tests/tuner/engine/test_interruption.py",
+    "tests/tuner/engine/test_sweep.py",
 )
 
 

@@ -11,7 +11,7 @@ import torch
 import yaml
 from pydantic import TypeAdapter
 
-from tests.tuner.test_apply_command import exported
+from tests.tuner.commands.test_apply import exported
 from trainables.registry import options_union
 from trainables.tasks import TASKS
 

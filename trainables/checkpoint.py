@@ -7,15 +7,8 @@ generator with the best score so far: ``{"ema": state dict, "report": ..., "form
 
 from __future__ import annotations
 
-import io
 import re
 from typing import Any
-
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
-from torch.nn.functional import pad
 
 from trainables.storage import Storage
 
@@ -43,10 +36,10 @@ class TrialFiles:
         """The averaged generator with the best score so far. FileNotFoundError when the trial was never evaluated."""
         return self._checked(self.storage.load(_BEST))
 
-    def save(self, trainer_state: dict[str, Any], report: dict[str, Any], preview: Tensor, *, is_best: bool) -> None:
-        """Writes preview and checkpoint, then deletes what they replace. ``preview``: a `grid`, uint8 [3, H, W]."""
+    def save(self, trainer_state: dict[str, Any], report: dict[str, Any], preview: bytes, *, is_best: bool) -> None:
+        """Writes preview and checkpoint, then deletes what they replace. ``preview``: a PNG file."""
         step = report["step"]
-        self.storage.write_bytes(preview_name(step), png(preview))
+        self.storage.write_bytes(preview_name(step), preview)
         if is_best:
             self.storage.save(_BEST, {"ema": trainer_state["ema"], "report": report, "format": FORMAT})
         self.storage.save(f"checkpoint_{step:08d}.pt", {"trainer": trainer_state, "report": report, "format": FORMAT})
@@ -64,36 +57,3 @@ class TrialFiles:
 def preview_name(step: int) -> str:
     """The preview grid of the evaluation after ``step``, relative to the trial's folder."""
     return f"preview_{step:08d}.png"
-
-
-_GAP = 2  # white pixels around every picture of a grid
-
-
-def grid(images: Tensor, columns: int | None = None, scale: int = 1) -> Tensor:
-    """[N, 3, H, W] images in [-1, 1] → one uint8 [3, H', W'] picture, about as wide as high; ``scale`` enlarges the pixels.
-
-    Not `torchvision.utils.make_grid`, whose import takes every process of a sweep three seconds.
-    """
-    columns = min(len(images), columns or max(1, round(len(images) ** 0.5)))
-    pictures = enlarged(images.detach().cpu().float().clamp(-1, 1), scale)
-    framed = pad(pictures, (_GAP, 0, _GAP, 0), value=1)
-    rows = [torch.cat(list(row), dim=-1) for row in framed.split(columns)]
-    rows[-1] = pad(rows[-1], (0, rows[0].shape[-1] - rows[-1].shape[-1]), value=1)
-    return ((pad(torch.cat(rows, dim=-2), (0, _GAP, 0, _GAP), value=1) + 1) * 127.5).round().byte()
-
-
-def enlarged(pictures: Tensor, scale: int) -> Tensor:
-    """[..., H, W] → [..., scale·H, scale·W]: each pixel a square, as people see small pictures best."""
-    return pictures.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
-
-
-def from_png(data: bytes) -> Tensor:
-    """The picture of a PNG file, uint8 [3, H, W]."""
-    return torch.from_numpy(np.array(Image.open(io.BytesIO(data)).convert("RGB"))).permute(2, 0, 1)
-
-
-def png(picture: Tensor) -> bytes:
-    """A uint8 [3, H, W] picture as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(buffer, format="PNG")
-    return buffer.getvalue()

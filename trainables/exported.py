@@ -18,9 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from trainables.checkpoint import grid, png
 from trainables.generators import GENERATORS
 from trainables.networks import build_generator, build_task, device_of, make_pictures
+from trainables.pictures import grid, png
 from trainables.randomness import indexed_noise
 from trainables.registry import options_union
 from trainables.tasks import TASKS, Task

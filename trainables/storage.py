@@ -1,4 +1,7 @@
-"""Whole-file, atomic writes under one root on any pyarrow filesystem: a local folder, NFS, or a URI such as ``s3://bucket/path``."""
+"""Whole-file, atomic writes under one root on any pyarrow filesystem: a local folder, NFS, or a URI such as ``s3://bucket/path``.
+
+Imports torch only where tensors are saved or loaded: most of what lies in a sweep's folder is text.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import torch
 from pyarrow import fs
 
 
@@ -71,12 +73,16 @@ class Storage:
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Writes tensors, numbers, strings and containers of them as a PyTorch file."""
+        import torch
+
         buffer = io.BytesIO()
         torch.save(state, buffer)
         self.write_bytes(name, buffer.getvalue())
 
     def load(self, name: str) -> dict[str, Any]:
         """Reads what `save` wrote, onto the CPU, running no code of the file. ValueError when the file is damaged."""
+        import torch
+
         try:
             return torch.load(io.BytesIO(self.read_bytes(name)), map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:

@@ -1,8 +1,8 @@
 """One Ray Train worker: take a trial from the mailbox, build it, resume it, step, evaluate, report, take the next.
 
 What stays warm between trials is data, weights and the real statistics of the metrics; a trial owns everything else and leaves
-nothing behind. The mailbox is an actor handle whose class lives with the sweep (`tuner.mailbox.Mailbox`): here only its methods
-``next``, ``report`` and ``fail`` are used.
+nothing behind. The mailbox is an actor handle whose class lives with the sweep (`tuner.engine.mailbox.Mailbox`): here only its
+methods ``next``, ``report`` and ``fail`` are used.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ import ray.train.torch
 import torch
 from torch import Tensor
 
-from trainables.checkpoint import TrialFiles, grid
+from trainables.checkpoint import TrialFiles
 from trainables.collective import Collective, CollectiveError
 from trainables.config import TrialConfig
 from trainables.data import DataOptions
 from trainables.evaluation import FixedInputs, TrialEvaluator, load_pictures
 from trainables.gan import GanTrainer
 from trainables.guards import Interval, collapsed, saturated
-from trainables.metrics import parse_any_metric, score
+from trainables.metrics import parse_any_metric
 from trainables.metrics.embedding import NotFiniteError, WorkerFailedError
 from trainables.networks import build_task
+from trainables.pictures import grid, png
+from trainables.scoring import score
 from trainables.storage import Storage
 
 CONTINUE, STOP = "continue", "stop"
@@ -183,7 +185,7 @@ def evaluate(trainer: GanTrainer, evaluator: TrialEvaluator, files: TrialFiles, 
         "problem": None if diversity is None else collapsed(diversity, config.guards),
     }
     if trainer.collective.rank == 0:
-        preview = grid(*evaluator.inputs.preview(trainer.sample, config.evaluation.preview))
+        preview = png(grid(*evaluator.inputs.preview(trainer.sample, config.evaluation.preview)))
         files.save(trainer.state_dict(), report | added, preview, is_best=value == score_best)
     return added
 

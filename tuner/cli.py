@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from tuner import data_command
-from tuner.terminal import fail
+from tuner.commands import data
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
-app.add_typer(data_command.app, name="data", help="Look at pictures, or pack them, before a sweep.")
+app.add_typer(data.app, name="data", help="Look at pictures, or pack them, before a sweep.")
 
 Address = Annotated[str | None, typer.Option(help='Ray cluster to join: "auto" or host:port; an embedded Ray when left out.')]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, progress on standard error.")]
@@ -27,9 +26,9 @@ def run(
     address: Address = None,
 ) -> None:
     """Run a sweep: search, train, stop by FID, score the finalists, export the best."""
-    from tuner import commands
+    from tuner.commands import run as command
 
-    commands.run(spec, overrides or [], dry_run=dry_run, as_json=as_json, address=address)
+    command.run(spec, overrides or [], dry_run=dry_run, as_json=as_json, address=address)
 
 
 @app.command()
@@ -40,9 +39,9 @@ def resume(
     address: Address = None,
 ) -> None:
     """Go on with a sweep that was interrupted: unfinished trials from their checkpoints, then what is missing."""
-    from tuner import commands
+    from tuner.commands import run as command
 
-    commands.resume(sweep, overrides or [], as_json=as_json, address=address)
+    command.resume(sweep, overrides or [], as_json=as_json, address=address)
 
 
 @app.command()
@@ -52,9 +51,9 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Folder to write; <sweep>/export/trial-<number> when left out.")] = None,
 ) -> None:
     """Write the best generator as a folder that samples without the sweep."""
-    from tuner import commands
+    from tuner.commands import export as command
 
-    commands.export(sweep, trial, out)
+    command.run(sweep, trial, out)
 
 
 @app.command()
@@ -66,26 +65,9 @@ def sample(
     scale: Annotated[int | None, typer.Option(min=1, help="Enlarge pixels; small pictures are enlarged when left out.")] = None,
 ) -> None:
     """Make pictures with an exported generator."""
-    from trainables.checkpoint import grid, png
-    from trainables.exported import enlargement, load_export
-    from trainables.exported import sample as samples
+    from tuner.commands import sample as command
 
-    if out.suffix.lower() not in ("", ".png"):
-        fail(f"--out must be a .png file for one grid, or a folder for a file each, but got {out}")
-    try:
-        generator, config = load_export(export)
-        images = samples(generator, range(n), seed)
-        scale = scale or enlargement(config["resolution"])
-        if out.suffix.lower() == ".png":
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_bytes(png(grid(images, scale=scale)))
-        else:
-            out.mkdir(parents=True, exist_ok=True)
-            for index, image in enumerate(images):
-                (out / f"{index:06d}.png").write_bytes(png(((image + 1) * 127.5).round().clamp(0, 255).byte()))
-    except (ValueError, OSError) as error:
-        fail(error)
-    print(f"{n} pictures: {out}")
+    command.run(export, n, out, seed, scale)
 
 
 @app.command()
@@ -98,9 +80,9 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Restore, colour, enlarge or restyle pictures with an exported generator. Exit code 1: some could not be, and are named."""
-    from tuner import apply_command
+    from tuner.commands import apply as command
 
-    apply_command.run(export, pictures, out, device, max_megapixels, as_json=as_json)
+    command.run(export, pictures, out, device, max_megapixels, as_json=as_json)
 
 
 @app.command()
@@ -113,17 +95,17 @@ def metrics(
     as_json: Json = False,
 ) -> None:
     """Compare two sets of pictures with the numbers that a sweep reports."""
-    from tuner import commands
+    from tuner.commands import metrics as command
 
-    commands.metrics(a, b, metric or [], resolution, device, as_json=as_json)
+    command.run(a, b, metric or [], resolution, device, as_json=as_json)
 
 
 @app.command()
 def components(as_json: Json = False) -> None:
     """List what a spec can choose: tasks, backbones, generators, losses, metrics and the rest, with their options."""
-    from tuner import components_command
+    from tuner.commands import components as command
 
-    components_command.run(as_json=as_json)
+    command.run(as_json=as_json)
 
 
 @app.command()
@@ -133,17 +115,17 @@ def submit(
     overrides: Annotated[list[str] | None, typer.Option("--set", help="path=value, over the file's value; repeatable.")] = None,
 ) -> None:
     """Send a sweep to a Ray cluster as a job. Images, source and storage must be at the same paths there."""
-    from tuner import commands
+    from tuner.commands import submit as command
 
-    commands.submit(spec, address, overrides or [])
+    command.run(spec, address, overrides or [])
 
 
 @app.command()
 def status(job: str, address: JobsAddress = "http://127.0.0.1:8265", as_json: Json = False) -> None:
     """How a submitted sweep is doing."""
-    from tuner import jobs_command
+    from tuner.commands import jobs as command
 
-    jobs_command.status(job, address, as_json=as_json)
+    command.status(job, address, as_json=as_json)
 
 
 @app.command()
@@ -153,17 +135,17 @@ def logs(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job ends.")] = False,
 ) -> None:
     """What a submitted sweep has printed."""
-    from tuner import jobs_command
+    from tuner.commands import jobs as command
 
-    jobs_command.logs(job, address, follow=follow)
+    command.logs(job, address, follow=follow)
 
 
 @app.command()
 def stop(job: str, address: JobsAddress = "http://127.0.0.1:8265") -> None:
     """Stop a submitted sweep, which `gansweep submit SWEEP_FOLDER` or `gansweep resume` goes on with."""
-    from tuner import jobs_command
+    from tuner.commands import jobs as command
 
-    jobs_command.stop(job, address)
+    command.stop(job, address)
 
 
 def main() -> None:

@@ -25,12 +25,12 @@ from typing import Any
 from cluster.session import connect
 from tests.tuner.sweeps import silent
 from trainables.storage import Storage
-from tuner.group import TRAIN_ENVIRONMENT
-from tuner.paths import CACHE_DIR
-from tuner.preview import example_trials
+from tuner.commands.dry_run import example_trials
+from tuner.engine.group import TRAIN_ENVIRONMENT
+from tuner.engine.sweep import run_sweep
+from tuner.records.paths import cache_dir
 from tuner.spec import SweepSpec, load_spec
-from tuner.sweep import run_sweep
-from tuner.trial_config import trial_config
+from tuner.spec.trial_config import trial_config
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
@@ -132,7 +132,7 @@ def _loop(config: dict[str, Any]) -> None:
         config=config["trial"],
         data=DataOptions.model_validate(config["data"]),
         storage=Storage(f"{config['folder']}/{number}"),
-        cache_dir=CACHE_DIR,
+        cache_dir=cache_dir(),
         handed_over_at=config["started"],
     )
     collective, reports = Collective(), []

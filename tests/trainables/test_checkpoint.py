@@ -10,12 +10,13 @@ import torch
 from PIL import Image
 
 from tests.trainables.small import differences, small_config
-from trainables.checkpoint import TrialFiles, grid, png, preview_name
+from trainables.checkpoint import TrialFiles, preview_name
 from trainables.data import ImageDataset
 from trainables.gan import GanTrainer
+from trainables.pictures import grid, png
 from trainables.storage import Storage
 
-PREVIEW = grid(torch.zeros(4, 3, 8, 8))
+PREVIEW = png(grid(torch.zeros(4, 3, 8, 8)))
 
 
 def state(value: float) -> dict[str, object]:
@@ -27,7 +28,7 @@ def test_a_real_trainers_state_round_trips(dataset: ImageDataset, tmp_path: Path
     trainer.step()
     files = TrialFiles(Storage(tmp_path))
     report = {"step": 1, "score": 3.5, "score_best": 3.5, "problem": None, "metrics": {"fid[x,64px,n=2]": 3.5}, "last": False}
-    files.save(trainer.state_dict(), report, grid(trainer.sample(torch.zeros(4, 16))), is_best=True)
+    files.save(trainer.state_dict(), report, png(grid(trainer.sample(torch.zeros(4, 16)))), is_best=True)
     loaded = files.load(1)
     assert differences(loaded["trainer"], trainer.state_dict()) == []
     assert loaded["report"] == report

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from tests.trainables.small import differences, small_config
-from trainables.checkpoint import TrialFiles, grid
+from trainables.checkpoint import TrialFiles
 from trainables.config import TrialConfig
 from trainables.data import ImageDataset
 from trainables.gan import GanTrainer
+from trainables.pictures import grid, png
 from trainables.storage import Storage
 
 
@@ -55,7 +56,7 @@ def test_stopped_and_resumed_equals_uninterrupted(dataset: ImageDataset, tmp_pat
     uninterrupted = GanTrainer(config, dataset)
     curve(uninterrupted, 3)
     files = TrialFiles(Storage(tmp_path))
-    files.save(uninterrupted.state_dict(), {"step": 3}, grid(uninterrupted.sample(torch.zeros(1, 16))), is_best=False)
+    files.save(uninterrupted.state_dict(), {"step": 3}, png(grid(uninterrupted.sample(torch.zeros(1, 16)))), is_best=False)
     at_the_stop = state(uninterrupted)
     losses = curve(uninterrupted, 3)
 

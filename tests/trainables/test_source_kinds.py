@@ -11,11 +11,12 @@ from torch import Tensor
 
 from tests.contracts.trials import pictures, trainer_of, trial
 from tests.trainables.small import differences
-from trainables.checkpoint import TrialFiles, grid
+from trainables.checkpoint import TrialFiles
 from trainables.config import TrialConfig
 from trainables.data import ImageDataset
 from trainables.exported import save_export
 from trainables.gan import GanTrainer
+from trainables.pictures import grid, png
 from trainables.source import LoadReport
 from trainables.storage import Storage
 
@@ -44,7 +45,7 @@ def trained(images: Pair) -> GanTrainer:
 def sources(trained: GanTrainer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The trial's files: a full checkpoint, its best averaged generator, and that as an export."""
     folder = tmp_path_factory.mktemp("trial")
-    picture = grid(torch.zeros(1, 3, 8, 8))
+    picture = png(grid(torch.zeros(1, 3, 8, 8)))
     TrialFiles(Storage(folder)).save(trained.state_dict(), {"step": 2}, picture, is_best=True)
     save_export(folder / "export", trained.ema.state_dict(), trained.config.model_dump(mode="json"), samples=picture)
     return {"checkpoint": folder / "checkpoint_00000002.pt", "best": folder / "best.pt", "export": folder / "export"}

@@ -16,17 +16,18 @@ from tests.contracts.trials import BATCH, RESOLUTION, STEPS, entry, trial
 from tests.trainables.small import FACES, differences
 from trainables import worker
 from trainables.backbones import BACKBONES, load_backbone
-from trainables.checkpoint import TrialFiles, from_png, preview_name
+from trainables.checkpoint import TrialFiles, preview_name
 from trainables.collective import Collective
 from trainables.config import TrialConfig
 from trainables.data import load_dataset
 from trainables.evaluation import FixedInputs, Subset, TrialEvaluator, load_pictures
 from trainables.gan import GanTrainer
 from trainables.generators import GENERATORS, Frame
-from trainables.metrics import score
 from trainables.metrics.artfid import ContentDistance, parse_artfid
 from trainables.metrics.features import quantise
 from trainables.networks import build_task
+from trainables.pictures import from_png
+from trainables.scoring import score
 from trainables.source import save_source
 from trainables.storage import Storage
 from trainables.tasks import TASKS

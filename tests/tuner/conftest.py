@@ -18,7 +18,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         raise ReachedRay
 
     monkeypatch.setattr(ray, "init", reached)
-    monkeypatch.setattr("tuner.commands.CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("GANSWEEP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
     faces(tmp_path / "images")
     return Command(tmp_path)

@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Console
 
 from trainables.data import DataOptions
-from tuner.finalists import Candidate
-from tuner.progress import Progress
-from tuner.records import RecordBook, State, TrialRecord
+from tuner.finish.finalists import Candidate
+from tuner.records.progress import Progress
+from tuner.records.trials import RecordBook, State, TrialRecord
 from tuner.spec import SweepSpec, load_spec
-from tuner.trial_config import merged
+from tuner.spec.trial_config import merged
 
 __all__ = ["Candidate", "DataOptions", "State"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainables.metrics.driving import AnyMetric, label, of_n, parse_any_metric, score
+from trainables.metrics.driving import AnyMetric, of_n, parse_any_metric
 from trainables.metrics.evaluator import Evaluator
 from trainables.metrics.kinds import KINDS, Kind
 from trainables.metrics.names import MetricName, parse_metric, require_same
@@ -13,10 +13,8 @@ __all__ = [
     "Evaluator",
     "Kind",
     "MetricName",
-    "label",
     "of_n",
     "parse_any_metric",
     "parse_metric",
     "require_same",
-    "score",
 ]

@@ -1,8 +1,4 @@
-"""The metric that drives a search, of whatever kind: of sets (``fid[...]``), of pairs (``psnr[...]``) or both (``artfid[...]``).
-
-What decides (scheduler, sampler, ranking) compares *scores*, of which less is always better: a metric's value, negated where
-higher values are better. What people read shows values.
-"""
+"""The metric that drives a search, of whatever kind: of sets (``fid[...]``), pairs (``psnr[...]``) or both (``artfid[...]``)."""
 
 from __future__ import annotations
 
@@ -43,13 +39,3 @@ def of_n(text: str, n: int) -> str:
     """The full name of the same metric from ``n`` images."""
     name = parse_any_metric(text)
     return str(ArtFidName(replace(name.fid, n=n)) if isinstance(name, ArtFidName) else replace(name, n=n))
-
-
-def score(metric: AnyMetric, value: float) -> float:
-    """The score of a value, and, as it undoes itself, the value of a score."""
-    return value if metric.lower_is_better else -value
-
-
-def label(metric: AnyMetric) -> str:
-    """A heading for people: ``FID``, ``PSNR``."""
-    return metric.kind.upper()

@@ -1,0 +1,1 @@
+"""What the commands of `tuner.cli` do, one file a command."""

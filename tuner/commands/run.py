@@ -1,0 +1,164 @@
+"""``gansweep run`` and ``gansweep resume``: check, connect, search, score the finalists, export the best, show."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cluster.placement import plan, read_nodes, this_machine
+from cluster.session import connect, inside_job
+from trainables.scoring import score
+from tuner.commands.dry_run import show_plan
+from tuner.commands.input_errors import input_errors
+from tuner.commands.shipped import CODE
+from tuner.commands.terminal import INTERRUPTED, fail, print_json
+from tuner.commands.use import quoted, use_of
+from tuner.engine.group import TRAIN_ENVIRONMENT
+from tuner.engine.sweep import Outcome, group_shape, run_sweep
+from tuner.finish.calibration import calibrated
+from tuner.finish.export import export_best
+from tuner.finish.finalists import SOURCE, best_finalist, score_finalists
+from tuner.records.paths import SweepPaths, cache_dir, load_paths
+from tuner.records.progress import Progress, table
+from tuner.records.tables import leaderboard
+from tuner.records.text import shown
+from tuner.spec import SweepSpec, load_spec
+from tuner.spec.preflight import preflight
+
+
+def run(file: Path, overrides: list[str], *, dry_run: bool, as_json: bool, address: str | None) -> None:
+    """`gansweep run`."""
+    console = Console(stderr=as_json, markup=False)
+    with input_errors():
+        spec = load_spec(file, overrides)
+        if dry_run:
+            with _nodes(address) as nodes:
+                placement = plan(group_shape(spec), nodes, at_most=spec.budget.trials)
+                show_plan(spec, placement, console, as_json=as_json)
+            return
+        _check(spec, console, resuming=False)
+        _run(spec, console, as_json=as_json, address=address)
+
+
+def resume(sweep: Path, overrides: list[str], *, as_json: bool, address: str | None) -> None:
+    """`gansweep resume`."""
+    console = Console(stderr=as_json, markup=False)
+    with input_errors():
+        paths = load_paths(sweep)
+        spec = load_spec(paths.folder / paths.SPEC, overrides)
+        if spec.root.resolve() != paths.folder.resolve():
+            # The sweep's folder was moved or is mounted elsewhere: where it is now is where it goes on.
+            spec = spec.model_copy(update={"storage": str(paths.folder.parent), "name": paths.folder.name})
+        _check(spec, console, resuming=True)
+        _run(spec, console, as_json=as_json, address=address)
+
+
+def _check(spec: SweepSpec, console: Console, *, resuming: bool) -> None:
+    with console.status("checking images, weights and storage"), warnings.catch_warnings(record=True) as caught:
+        skipped = preflight(spec, Path(cache_dir()).expanduser(), resuming=resuming)
+    for warning in caught:
+        console.print(f"warning: {warning.message}")
+    for name, reason in skipped:
+        console.print(f"skipped image {name}: {reason}")
+
+
+def _run(spec: SweepSpec, console: Console, *, as_json: bool, address: str | None) -> None:
+    _quiet()
+    if inside_job():
+        # `gansweep stop` sends SIGINT, which whatever descends from a background process of a shell is born to ignore.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    paths = SweepPaths(spec.root)
+    if address is None:
+        # An embedded Ray would have this machine: what can never be placed on it is refused before Ray starts.
+        plan(group_shape(spec), this_machine())
+    console.print(f"sweep {spec.name}: {paths.folder}", soft_wrap=True)
+    console.print(f"watch: tensorboard --logdir {quoted(paths.tensorboard())}", soft_wrap=True)
+    with connect(address, code=CODE if address else (), env_vars=TRAIN_ENVIRONMENT):
+        if spec.evaluation_budget is not None:
+            with console.status("measuring what training and evaluating cost"):
+                spec, chosen = calibrated(spec, cache_dir())
+            console.print(f"evaluation: {chosen.explanation}", soft_wrap=True)
+        outcome = run_sweep(spec, _progress_on(console))
+        metric = spec.metric
+        console.print(table(outcome.records, metric))
+        if outcome.interrupted:
+            left = outcome.records.unfinished()
+            console.print(f"interrupted; {len(left)} trials are unfinished. Go on: gansweep resume {quoted(paths.folder)}")
+            raise SystemExit(INTERRUPTED)
+        if not outcome.records.ranking():
+            fail("no trial reached an evaluation with a finite score; the reasons are in the table above", code=1)
+        try:
+            source = _finalists(spec, paths, outcome, console)
+        except KeyboardInterrupt:
+            console.print(f"interrupted while scoring finalists. Go on: gansweep resume {quoted(paths.folder)}")
+            raise SystemExit(INTERRUPTED) from None
+    folder = export_best(paths, spec)
+    if as_json:
+        print_json(leaderboard(outcome.records, metric) | {"export": str(folder), "source": source})
+    _show_result(spec, paths, outcome, folder, source, console)
+
+
+def _finalists(spec: SweepSpec, paths: SweepPaths, outcome: Outcome, console: Console) -> dict[str, float] | None:
+    """Scores finalists and source with a line for each; returns the source generator's values."""
+    source = None
+    if spec.finalists or spec.source:
+        console.print("scoring the finalists" if spec.finalists else "scoring the source generator")
+    for number, values in score_finalists(spec, paths, outcome.records, cache_dir()):
+        name = "source generator" if number == SOURCE else f"trial {number}"
+        for metric, value in values.items():
+            console.print(f"  {name}: {metric} {shown(value)}", soft_wrap=True)
+        if number == SOURCE:
+            source = values
+    return source
+
+
+def _show_result(
+    spec: SweepSpec, paths: SweepPaths, outcome: Outcome, folder: Path, source: dict[str, float] | None, console: Console
+) -> None:
+    best, metric = outcome.records.ranking()[0], spec.metric
+    value = score(metric, best.score_best)
+    lines = [f"best {metric}: {shown(value)} (trial {best.number})"]
+    if source:
+        lines[0] += f", {value / source[str(metric)]:.2f} of the source generator's {shown(source[str(metric)])}"
+    finalist = best_finalist(paths)
+    if finalist:
+        lines.append(f"best finalist by {finalist[1]}: trial {finalist[0]}, {shown(finalist[2])}")
+    if any(r.values.get("weights", spec.trial.get("weights")) == "random" for r in outcome.records.all()):
+        lines.append("note: `weights: random` was set: no backbone was pretrained")
+    console.print("\n".join(lines), soft_wrap=True)
+    events, pictures = paths.tensorboard(), folder / "samples.png"
+    for name, path, command in (
+        ("pictures", pictures, f"xdg-open {quoted(pictures)}"),
+        ("generator", folder, use_of(folder, spec)),
+        ("TensorBoard", events, f"tensorboard --logdir {quoted(events)}"),
+        ("tables", paths.folder, f"ls {quoted(paths.folder)}"),
+    ):
+        console.print(f"{name:<12} {path}\n{'':<12} {command}", soft_wrap=True)
+
+
+def _progress_on(console: Console) -> Callable[..., Progress]:
+    return functools.partial(Progress, console)
+
+
+@contextlib.contextmanager
+def _nodes(address: str | None) -> Iterator[Any]:
+    """Resources of the machines that the sweep would run on; this machine's without starting Ray."""
+    if address is None:
+        yield this_machine()
+    else:
+        with connect(address):
+            yield read_nodes()
+
+
+def _quiet() -> None:
+    """Tune and Train say through our own display what matters; their logs would tear it."""
+    for name in ("ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,125 @@
+"""Scoring generators outside a trial: the finalists by another metric, and the source generator that fine-tuning started from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from trainables.checkpoint import TrialFiles
+from trainables.collective import Collective
+from trainables.config import TrialConfig
+from trainables.data import DataOptions
+from trainables.evaluation import FixedInputs, TrialEvaluator, load_pictures
+from trainables.metrics import parse_any_metric
+from trainables.networks import build_generator, build_task, make_pictures, z_dim_of
+from trainables.scoring import score as score_of
+from trainables.source import read_source
+from trainables.storage import Storage
+from tuner.records.paths import SweepPaths
+from tuner.records.trials import RecordBook
+from tuner.spec import SweepSpec
+from tuner.spec.trial_config import trial_config
+
+SOURCE = -1  # stands for the source generator where a trial's number is expected
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A generator to score: a trial's best, or the source's."""
+
+    number: int
+    config: TrialConfig
+    storage: Storage  # of the trial; unused for the source
+
+
+def score(candidate: Candidate, metrics: tuple[str, ...], data: DataOptions, cache_dir: str, device: str) -> dict[str, float]:
+    """Each metric's value for one generator, by full name; the same samples as a trial's own evaluations."""
+    config = candidate.config
+    task = build_task(config.task, config.resolution)
+    generator = build_generator(config.generator, task, config.backbone)
+    state = _source_state(config) if candidate.number == SOURCE else TrialFiles(candidate.storage).load_best()["ema"]
+    generator.load_state_dict(state)
+    generator.to(device).requires_grad_(False)
+    pictures = load_pictures(config.task, data, cache_dir)
+    inputs = FixedInputs(task, pictures, z_dim_of(generator), torch.device(device))
+    evaluator = TrialEvaluator(metrics, inputs, cache_dir=cache_dir, collective=Collective())
+    values = evaluator(lambda x: make_pictures(task, generator, x))
+    return {name: values[name] for name in evaluator.asked}
+
+
+def _source_state(config: TrialConfig) -> dict[str, torch.Tensor]:
+    """The generator's tensors in the source checkpoint."""
+    assert config.source is not None
+    tensors = read_source(Path(config.source))
+    return {name.removeprefix("generator."): value for name, value in tensors.items() if name.startswith("generator.")}
+
+
+def _source_fits(config: TrialConfig) -> bool:
+    """Whether the source holds the whole generator; one that fits in part is a start for trials, but makes no pictures itself."""
+    generator = build_generator(config.generator, build_task(config.task, config.resolution), config.backbone)
+    shapes = {name: value.shape for name, value in generator.state_dict().items()}
+    return shapes == {name: value.shape for name, value in _source_state(config).items()}
+
+
+def score_finalists(
+    spec: SweepSpec, paths: SweepPaths, records: RecordBook, cache_dir: str
+) -> Iterator[tuple[int, dict[str, float]]]:
+    """Scores the best trials by the finalists' metric, and the source generator by it and by the sweep's own.
+
+    Each is scored on one worker's share of the cluster, side by side; yields (trial or SOURCE, values) as they are done, and
+    writes ``finalists.json`` at the end.
+    """
+    best = records.ranking()[: spec.finalists.count] if spec.finalists else []
+    wanted = (spec.finalists.metric,) if spec.finalists else ()
+    jobs = [(Candidate(r.number, trial_config(spec.base, r.values), paths.trial(r.number)), wanted) for r in best]
+    if spec.source and len(records):
+        config = trial_config(spec.base, records.all()[0].values)
+        if _source_fits(config):
+            jobs.append((Candidate(SOURCE, config, paths.trials), (config.evaluation.metric, *wanted)))
+    resources = spec.resources
+    task = ray.remote(num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker, max_retries=2)(_score_task)
+    device, threads = "cuda" if resources.gpus_per_worker else "cpu", max(1, int(resources.cpus_per_worker))
+    pending = {task.remote(c, metrics, spec.data, cache_dir, device, threads): c for c, metrics in jobs}
+    values: dict[int, dict[str, float]] = {}
+    while pending:
+        (ready,), _ = ray.wait(list(pending))
+        number = pending.pop(ready).number
+        values[number] = ray.get(ready)
+        yield number, values[number]
+    write_finalists(spec, paths, values)
+
+
+def _score_task(
+    candidate: Candidate, metrics: tuple[str, ...], data: DataOptions, cache_dir: str, device: str, threads: int
+) -> dict[str, float]:
+    torch.set_num_threads(threads)
+    return score(candidate, metrics, data, cache_dir, device)
+
+
+def write_finalists(spec: SweepSpec, paths: SweepPaths, values: dict[int, dict[str, float]]) -> None:
+    """Writes ``finalists.json``: the metric, each finalist's value, best first, and the source generator's values."""
+    if spec.finalists is None and SOURCE not in values:
+        return
+    data: dict[str, Any] = {"source": values.get(SOURCE)}
+    if spec.finalists:
+        metric = parse_any_metric(spec.finalists.metric)
+        rows = [{"trial": number, "value": scores[str(metric)]} for number, scores in values.items() if number != SOURCE]
+        rows.sort(key=lambda row: score_of(metric, row["value"]))
+        data |= {"metric": str(metric), "lower_is_better": metric.lower_is_better, "finalists": rows}
+    paths.storage.write_bytes(paths.FINALISTS, json.dumps(data, indent=1).encode())
+
+
+def best_finalist(paths: SweepPaths) -> tuple[int, str, float] | None:
+    """(trial, metric, value) of the finalist with the best value; None where finalists were not scored."""
+    if not paths.storage.exists(paths.FINALISTS):
+        return None
+    data = json.loads(paths.storage.read_bytes(paths.FINALISTS))
+    rows = [row for row in data.get("finalists", ()) if math.isfinite(row["value"])]
+    return (rows[0]["trial"], data["metric"], rows[0]["value"]) if rows else None

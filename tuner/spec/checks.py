@@ -1,0 +1,232 @@
+"""What must hold between a spec's own parts, whatever the world is like (for that see `tuner.spec.preflight`)."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from search_spaces.dimensions import Choice
+from search_spaces.problems import SpaceError
+from search_spaces.space import Space
+from trainables.backbones import BACKBONES
+from trainables.config import TrialConfig
+from trainables.metrics import parse_any_metric
+from trainables.metrics.artfid import ArtFidName
+from trainables.metrics.paired import PairedName
+from trainables.registry import unknown_name
+from trainables.tasks import TASKS
+from tuner.spec.model import SweepSpec
+from tuner.spec.problems import Problem, field_names, from_pydantic
+from tuner.spec.trial_config import merged
+
+_SET_ELSEWHERE = {
+    "task": "task",
+    "resolution": "data.resolution",
+    "kimg": "budget.kimg",
+    "seed": "seed",
+    "source": "source",
+}
+
+
+def check_spec(spec: SweepSpec) -> list[Problem]:
+    """Everything that does not fit together, without looking at the disk."""
+    problems = [
+        Problem(f"trial.{key}", f"is set by {elsewhere!r}, not here")
+        for key, elsewhere in _SET_ELSEWHERE.items()
+        if key in spec.trial
+    ]
+    if not problems:
+        problems.extend(_search_problems(spec))
+    if spec.finalists:
+        problems.extend(_metric_problem(spec, "finalists.metric", spec.finalists.metric))
+    grace = getattr(spec.scheduler, "grace_kimg", None)
+    if grace is not None and grace >= spec.budget.kimg:
+        problems.append(
+            Problem("scheduler.grace_kimg", f"must be less than budget.kimg ({spec.budget.kimg:g}), but got {grace:g}")
+        )
+    return problems
+
+
+def _search_problems(spec: SweepSpec) -> Iterator[Problem]:
+    try:
+        space = spec.search_space()
+    except SpaceError as error:
+        # A misspelt backbone often is what makes a condition impossible; it is named first.
+        yield from _unknown_backbones(spec.space)
+        for path, message in error.problems:
+            yield Problem(f"space.{path}" if path else "space", message)
+        # What is fixed can be judged without the space.
+        yield from _trials_that_cannot_be(spec, [({}, spec.base)])
+        return
+    wrong = list(_unsearchable(space))
+    yield from wrong
+    left_out = {problem.key.removeprefix("space.") for problem in wrong}
+    draws = [{path: value for path, value in values.items() if path not in left_out} for values in _corners(space)]
+    yield from _trials_that_cannot_be(spec, [(values, merged(spec.base, values)) for values in draws])
+
+
+def _unknown_backbones(space: Any) -> Iterator[Problem]:
+    choices = space.get("backbone", {}) if isinstance(space, dict) else {}
+    choices = choices.get("choice") if isinstance(choices, dict) else None
+    for name in choices if isinstance(choices, list) else ():
+        try:
+            BACKBONES[str(name)]
+        except ValueError as error:
+            yield Problem("space.backbone", str(error))
+
+
+def example_configs(spec: SweepSpec) -> list[TrialConfig]:
+    """Configurations that between them hold every choice and the ends of every range of the space."""
+    return [TrialConfig.model_validate(merged(spec.base, values)) for values in _corners(spec.search_space())]
+
+
+def _unsearchable(space: Space) -> Iterator[Problem]:
+    for path in space:
+        *parents, leaf = path.split(".")
+        model: Any = TrialConfig
+        known = field_names(model, tuple(parents))
+        for name in ("generator", "discriminator"):  # one of several models, told apart by `name`
+            if parents == [name]:
+                known = sorted({field for option in _options(name) for field in option.model_fields})
+        if "task" in (path, *parents[:1]):
+            yield Problem(f"space.{path}", "cannot be searched: all trials do the same, what 'task' says")
+        elif parents[:1] == ["evaluation"] or path == "evaluation":
+            yield Problem(f"space.{path}", "cannot be searched: all trials are judged alike, by 'trial.evaluation'")
+        elif path in _SET_ELSEWHERE:
+            yield Problem(f"space.{path}", f"cannot be searched: it is set by {_SET_ELSEWHERE[path]!r}")
+        elif leaf not in known:
+            yield Problem(f"space.{path}", unknown_name("key of a trial", leaf, known))
+
+
+def _options(name: str) -> list[type[BaseModel]]:
+    from trainables.discriminators import DISCRIMINATORS
+    from trainables.generators import GENERATORS
+
+    registry = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}[name]
+    return [component.Options for component in registry.values()]
+
+
+def _trials_that_cannot_be(spec: SweepSpec, trials: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Problem]:
+    """What is wrong with each of ``trials``: (searched values, configuration as data)."""
+    for values, data in trials:
+        config, found = _built(data)
+        yield from (Problem(_place(key, values), message) for key, message in found)
+        if config is None:
+            continue
+        workers, parts = spec.resources.workers, config.speed.micro_batches
+        if config.batch_size % (workers * parts):
+            rule = f"must be a multiple of resources.workers ({workers}), which share it evenly"
+            if parts > 1:
+                rule = f"must be a multiple of resources.workers ({workers}) times speed.micro_batches ({parts})"
+            yield Problem(_place("batch_size", values), f"{rule}, but got {config.batch_size}")
+        yield from _metric_problem(spec, "trial.evaluation.metric", config.evaluation.metric)
+        for name in config.evaluation.also:
+            yield from _metric_problem(spec, "trial.evaluation.also", name)
+        every = config.evaluation.every_kimg
+        if every > spec.budget.kimg:
+            yield Problem("trial.evaluation.every_kimg", f"must be at most budget.kimg ({spec.budget.kimg:g}), but got {every:g}")
+
+
+def _built(data: dict[str, Any]) -> tuple[TrialConfig | None, list[Problem]]:
+    """A configuration, or what is wrong with it: by itself, and then with its parts beside each other."""
+    try:
+        return TrialConfig.model_validate(data), []
+    except ValidationError as error:
+        found = _folded(error)
+    # Pydantic compares parts only where each is sound, so those that are not give way to their defaults.
+    sound = _without(data, [key.partition("[")[0].split(".") for key, _ in found])
+    try:
+        TrialConfig.model_validate(sound)
+    except ValidationError as error:
+        found += [problem for problem in _folded(error) if problem.key not in {key for key, _ in found}]
+    return None, found
+
+
+def _without(data: dict[str, Any], paths: list[list[str]]) -> dict[str, Any]:
+    """``data`` without the values at ``paths``; those that are not there are passed over."""
+    rest = copy.deepcopy(data)
+    for *parents, leaf in paths:
+        target: Any = rest
+        for parent in parents:
+            target = target.get(parent) if isinstance(target, dict) else None
+        if isinstance(target, dict):
+            target.pop(leaf, None)
+    return rest
+
+
+def _place(key: str, values: dict[str, Any]) -> str:
+    """Where in the spec a key of a trial's configuration was given."""
+    if key in _SET_ELSEWHERE:
+        return _SET_ELSEWHERE[key]
+    searched = [path for path in values if key == path or key.startswith((f"{path}.", f"{path}["))]
+    return f"space.{max(searched, key=len)}" if searched else f"trial.{key}"
+
+
+def _folded(error: ValidationError) -> list[Problem]:
+    """Pydantic's problems; the one of the whole configuration split at its own keys."""
+    found = []
+    for problem in from_pydantic(error, TrialConfig):
+        if problem.key:
+            found.append(problem)
+        else:
+            found.extend(Problem(*part.split(": ", 1)) for part in re.split(r"; (?=[a-z_.]+: )", problem.message))
+    return found
+
+
+def _metric_problem(spec: SweepSpec, key: str, name: str) -> list[Problem]:
+    try:
+        metric = parse_any_metric(name, BACKBONES)
+    except ValueError as error:
+        return [Problem(key, str(error))]
+    task = TASKS[spec.task.name]
+    if isinstance(metric, PairedName) and not task.paired:
+        fit = ", ".join(other for other in TASKS if TASKS[other].paired)
+        return [Problem(key, f"{name} needs a target for each picture, as in {fit}, but the task is {spec.task.name!r}")]
+    if isinstance(metric, ArtFidName) and task.DEFAULTS["evaluation"]["metric"].partition("[")[0] != metric.kind:
+        return [Problem(key, f"{name} is for the task 'style_transfer', but the task is {spec.task.name!r}")]
+    return []
+
+
+class _Forced:
+    """Stands in for an Optuna trial: gives chosen values where a parameter has one, else the first or lowest."""
+
+    def __init__(self, forced: dict[str, Any]) -> None:
+        self.forced = forced
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        value = self.forced.get(name.partition("[")[0])
+        return value if value in choices else choices[0]
+
+    def suggest_float(self, name: str, low: float, high: float, **_: Any) -> float:
+        value = self.forced.get(name.partition("[")[0])
+        return value if value is not None and low <= value <= high else low
+
+    def suggest_int(self, name: str, low: int, high: int, **_: Any) -> int:
+        value = self.forced.get(name.partition("[")[0])
+        return value if value is not None and low <= value <= high else low
+
+
+def _corners(space: Space) -> Iterator[dict[str, Any]]:
+    """Draws that between them hold, under every condition and backbone, each choice and the ends of each range.
+
+    Yields values by path.
+    """
+    backbones: list[Any] = space.possible("backbone") if "backbone" in space else [None]
+    for path in space:
+        for when, dimension in space.branches(path):
+            if isinstance(dimension, Choice):
+                ends = [dimension.to_param(choice) for choice in dimension.choices]
+            else:
+                ends = [dimension.low, dimension.high]
+            for backbone, *conditions in itertools.product(backbones, *when.values()):
+                given = dict(zip(when, conditions, strict=True))
+                if given.get("backbone", backbone) != backbone or (path == "backbone" and backbone != backbones[0]):
+                    continue
+                for end in ends:
+                    forced = {"backbone": backbone} | given | {path: end}
+                    yield space.suggest(_Forced(forced))

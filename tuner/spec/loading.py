@@ -1,0 +1,163 @@
+"""A spec from a YAML file and ``--set`` overrides.
+
+Everything that can be known without starting Ray is checked here, and all problems are reported together, each with file, line
+and key. Relative paths in a spec are relative to the spec's own folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from search_spaces.space import Space, preset_names
+from tuner.spec.checks import check_spec
+from tuner.spec.model import SweepSpec
+from tuner.spec.problems import Problem, SpecError, from_pydantic, line_numbers, repeated_keys
+from tuner.spec.trial_config import merged
+
+
+def load_spec(file: Path, overrides: Sequence[str] = ()) -> SweepSpec:
+    """Reads, overrides and validates a spec.
+
+    Args:
+        file: a YAML file.
+        overrides: ``dotted.path=value`` each, the value in YAML.
+
+    Raises:
+        SpecError: with every problem found.
+    """
+    text, data = _read(file)
+    problems = repeated_keys(text)
+    data, overridden, wrong = _overridden(data, overrides)
+    problems += wrong
+    spec, wrong = _validated(data)
+    problems += wrong
+    known = [problem.key for problem in wrong]
+    problems += [
+        p for p in check_spec(spec) if not any(p.key == key or p.key.startswith((f"{key}.", f"{key}[")) for key in known)
+    ]
+    if problems:
+        raise SpecError(str(file), problems, line_numbers(text), overridden)
+    spec = _resolved(spec, file.parent)
+    spec._written = (str(file), line_numbers(text), frozenset(overridden))
+    return spec
+
+
+def _read(file: Path) -> tuple[str, dict[str, Any]]:
+    if file.is_dir():
+        hint = f"; `gansweep resume {file}` goes on with the sweep in it" if (file / "spec.yaml").is_file() else ""
+        raise SpecError(str(file), [Problem("", f"must be a YAML file, but is a folder{hint}")])
+    if not file.is_file():
+        near = sorted(str(p) for p in file.parent.glob("*.y*ml")) if file.parent.is_dir() else []
+        hint = f"; YAML files there: {', '.join(near)}" if near else ""
+        raise SpecError(str(file), [Problem("", f"there is no such file{hint}")])
+    try:
+        text = file.read_text(encoding="utf-8")
+        data = yaml.safe_load(text)
+    except OSError as error:
+        raise SpecError(str(file), [Problem("", f"cannot be read: {error.strerror or error}")]) from error
+    except UnicodeDecodeError as error:
+        raise SpecError(str(file), [Problem("", f"is not UTF-8 text: {error}")]) from error
+    except yaml.MarkedYAMLError as error:
+        raise _syntax_error(file, error) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise SpecError(str(file), [Problem("", f"YAML allows no character {error.character:#x}")], {"": line}) from error
+    if data is None:
+        raise SpecError(str(file), [Problem("", "must hold a mapping of keys, but is empty")])
+    if not isinstance(data, dict):
+        raise SpecError(str(file), [Problem("", f"must hold a mapping of keys, but holds {data!r}")])
+    return text, data
+
+
+def _syntax_error(file: Path, error: yaml.MarkedYAMLError) -> SpecError:
+    mark, message = error.problem_mark, f"YAML syntax error: {error.problem}"
+    if "\\t" in message:
+        message += "; YAML is indented by spaces, not by tabs"
+    if mark is None:
+        return SpecError(str(file), [Problem("", message)])
+    if error.context and error.context_mark and error.context_mark.line != mark.line:
+        message += f" ({error.context} that begins on line {error.context_mark.line + 1})"
+    return SpecError(str(file), [Problem("", f"column {mark.column + 1}: {message}")], {"": mark.line + 1})
+
+
+def _overridden(data: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], list[str], list[Problem]]:
+    """The file's data with each ``path=value`` set in it, the paths that were set, and what is wrong with the others."""
+    paths: list[str] = []
+    problems: list[Problem] = []
+    for override in overrides:
+        path, equals, text = (part.strip() for part in override.partition("="))
+        if not equals or not path:
+            problems.append(Problem(f"--set {override}", "must look like path=value, such as budget.trials=20"))
+            continue
+        try:
+            value = yaml.safe_load(text)
+            data = _with(data, path, value)
+        except yaml.YAMLError:
+            problems.append(Problem(f"--set {path}", f"the value must be YAML, but got {text!r}"))
+        except (AttributeError, TypeError):
+            problems.append(Problem(f"--set {path}", "is below a key that holds a value, not a mapping of keys"))
+        else:
+            paths.append(path)
+    return data, paths, problems
+
+
+def _with(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    if not path.startswith("space."):
+        return merged(data, {path: value})
+    # A space's keys hold dots of their own, so one of them is set as it is written.
+    space = data.get("space")
+    if isinstance(space, str) and space in preset_names():
+        space = Space.preset(space).to_data()
+    return data | {"space": (space or {}) | {path.removeprefix("space."): value}}
+
+
+# Stands in for a part of a spec that is wrong or missing, so that the other parts are checked too; passes every check.
+_SOUND: dict[str, Any] = {
+    "name": "unnamed",
+    "data": {"path": ".", "resolution": 64},
+    "trial": {},
+    "space": {},
+    "budget": {"trials": 1, "kimg": 1e9},
+    "scheduler": {"name": "none"},
+}
+
+
+def _validated(data: dict[str, Any]) -> tuple[SweepSpec, list[Problem]]:
+    """The spec, and what is wrong with it by itself; wrong parts are replaced by sound ones."""
+    try:
+        return SweepSpec.model_validate(data), []
+    except ValidationError as error:
+        problems = from_pydantic(error, SweepSpec)
+    keys = {problem.key for problem in problems}
+    wrong = {key.partition(".")[0].partition("[")[0] for key in keys}
+    sound = _SOUND | {key: value for key, value in data.items() if key not in wrong}
+    for section in wrong & {"data", "budget"}:
+        if isinstance(values := data.get(section), dict):
+            sound[section] = _SOUND[section] | {key: value for key, value in values.items() if f"{section}.{key}" not in keys}
+    return SweepSpec.model_validate(sound), problems
+
+
+def _resolved(spec: SweepSpec, folder: Path) -> SweepSpec:
+    """The spec with its relative paths made absolute."""
+
+    def absolute(path: str) -> str:
+        return path if "://" in path or path.startswith("package:") else os.path.abspath(folder / Path(path).expanduser())
+
+    trial, style = dict(spec.trial), getattr(spec.task, "style", None)
+    if isinstance(trial.get("weights"), str) and trial["weights"] not in ("pretrained", "random"):
+        trial["weights"] = absolute(trial["weights"])
+    return spec.model_copy(
+        update={
+            "data": spec.data.model_copy(update={"path": absolute(spec.data.path)}),
+            "source": absolute(spec.source) if spec.source else None,
+            "storage": absolute(spec.storage),
+            "trial": trial,
+            "task": spec.task.model_copy(update={"style": absolute(style)}) if style else spec.task,
+        }
+    )

@@ -1,0 +1,129 @@
+"""SweepSpec: what a sweep is, as one validated object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import yaml
+from pydantic import Field, PrivateAttr, field_validator
+
+from search_spaces.space import Space
+from trainables.config import with_defaults
+from trainables.data import DataOptions
+from trainables.metrics import AnyMetric, parse_any_metric
+from trainables.registry import Options, options_union
+from trainables.tasks import TASKS
+from tuner.schedulers import SCHEDULERS
+from tuner.spec.problems import NAME_PATTERN, Problem, SpecError
+
+if TYPE_CHECKING:
+    SchedulerOptions: TypeAlias = Any
+    TaskOptions: TypeAlias = Any
+else:
+    SchedulerOptions, TaskOptions = options_union(SCHEDULERS), options_union(TASKS)
+
+
+class Budget(Options):
+    """How much a sweep may cost."""
+
+    trials: int = Field(ge=1)
+    """Trials over all runs of the sweep."""
+    kimg: float = Field(gt=0, allow_inf_nan=False)
+    """Thousand images of a trial that is not stopped early."""
+    wall_minutes: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """After this time trials stop at their next evaluation and no more are proposed; counted anew at each resume."""
+
+
+class Resources(Options):
+    """What one trial asks of the cluster."""
+
+    workers: int = Field(1, ge=1)
+    """Data-parallel workers that share each global batch."""
+    cpus_per_worker: float = Field(1, gt=0)
+    """CPUs of a worker, which are also its threads."""
+    gpus_per_worker: float = Field(0, ge=0)
+    """GPUs of a worker."""
+
+
+class Finalists(Options):
+    """The best trials are scored once more at the end, by another metric."""
+
+    count: int = Field(3, ge=1)
+    """How many of the best trials."""
+    metric: str
+    """Full name of the metric, e.g. ``fid[inception,299px,n=5000]``."""
+
+
+class SweepSpec(Options):
+    """One sweep: what to train on, what to try, how much to spend, where to run and where to write."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    """Name of the sweep and of its folder below ``storage``."""
+    task: TaskOptions = TASKS["generation"].Options()
+    """What the generator does, and its options (`trainables.tasks`); a name alone stands for its defaults."""
+    data: DataOptions
+    """The target domain's images."""
+    source: str | None = None
+    """Source checkpoint that every trial starts from; null trains from scratch."""
+    trial: dict[str, Any]
+    """The fixed part of every trial's configuration (`trainables.config.TrialConfig`)."""
+    space: Any
+    """Dotted path in the trial's configuration → what is tried (`search_spaces`), or the name of a shipped space."""
+    budget: Budget
+    scheduler: SchedulerOptions
+    resources: Resources = Resources()
+    isolation: Literal["warm", "fresh"] = "warm"
+    """"warm": trials flow through worker groups that are started once; "fresh": a new group for each trial."""
+    storage: str = "sweeps"
+    """Folder, local or on a shared mount, below which the sweep's own folder is made."""
+    seed: int = Field(0, ge=0)
+    """Seed of proposals, initialisation, noise, augmentation and order."""
+    finalists: Finalists | None = None
+    """How the best trials are scored once more; null leaves it out."""
+    evaluation_budget: float | None = Field(None, gt=0, le=1)
+    """Evaluation time over training time, e.g. 0.1. The sweep then measures once and chooses the metrics' n and the cadence
+    for all trials; null takes both as they are written in ``trial.evaluation``."""
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _named(cls, task: Any) -> Any:
+        return {"name": task} if isinstance(task, str) else task
+
+    _written: tuple[str, dict[str, int], frozenset[str]] = PrivateAttr(default=("spec", {}, frozenset()))
+    """File, lines of its keys, and keys that ``--set`` gave: where `error` says that a problem is."""
+
+    def error(self, problems: Sequence[Problem]) -> SpecError:
+        """The error that says, for each problem of this spec, where it was written."""
+        return SpecError(self._written[0], problems, *self._written[1:])
+
+    @property
+    def root(self) -> Path:
+        """The sweep's folder."""
+        return Path(self.storage) / self.name
+
+    @property
+    def base(self) -> dict[str, Any]:
+        """The part of `TrialConfig` that is not searched, as data."""
+        task = self.task.model_dump(mode="json")
+        return with_defaults(self.trial | {"task": task}) | {
+            "resolution": self.data.resolution,
+            "kimg": self.budget.kimg,
+            "seed": self.seed,
+            "source": self.source,
+        }
+
+    @property
+    def metric(self) -> AnyMetric:
+        """The metric that drives the search."""
+        return parse_any_metric(self.base["evaluation"]["metric"])
+
+    def search_space(self) -> Space:
+        """The parsed space. SpaceError with every problem of it."""
+        return Space.preset(self.space) if isinstance(self.space, str) else Space.parse(self.space)
+
+
+def dump_spec(spec: SweepSpec) -> bytes:
+    """The spec as a YAML file that `load_spec` reads back alike, with absolute paths."""
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True).encode()

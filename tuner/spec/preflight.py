@@ -1,0 +1,140 @@
+"""What must hold between a spec and the world it names, before a GPU starts: images, weights, source checkpoint, storage."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from trainables.backbones import BACKBONES, WeightsNotFoundError, load_backbone
+from trainables.data import DataError, load_dataset
+from trainables.evaluation import load_pictures
+from trainables.metrics import parse_any_metric
+from trainables.metrics.inception import InceptionWeightsNotFoundError, load_inception
+from trainables.metrics.paired import PAIRED, LpipsWeightsNotFoundError, PairedName
+from trainables.networks import build_generator, build_task
+from trainables.source import load_source
+from tuner.spec.checks import example_configs
+from tuner.spec.model import SweepSpec
+from tuner.spec.problems import Problem
+
+
+def preflight(spec: SweepSpec, cache_dir: Path, *, resuming: bool = False) -> list[tuple[str, str]]:
+    """Looks at everything the spec names: images, weights, source checkpoint, storage.
+
+    Returns:
+        (file, reason) of each image left out under ``on_bad_image: skip``.
+
+    Raises:
+        SpecError: with every problem found.
+    """
+    problems: list[Problem] = []
+    skipped: list[tuple[str, str]] = []
+    if not resuming and spec.root.exists() and not (spec.root.is_dir() and not any(spec.root.iterdir())):
+        problems.append(Problem("name", _taken(spec.root)))
+    else:
+        problems.extend(_storage_problem(spec))
+    if resuming:
+        problems.extend(_changed_on_resume(spec))
+    try:
+        pictures = load_pictures(spec.task, spec.data, str(cache_dir))
+        skipped = [*load_dataset(spec.data, cache_dir).skipped]
+        largest, count = max(config.batch_size for config in example_configs(spec)), len(pictures.train)
+        if count < largest:
+            rest = " to train on" if pictures.held_out is not pictures.train else ""
+            problems.append(Problem("data.path", f"must hold at least a batch of images ({largest}){rest}, but holds {count}"))
+    except DataError as error:
+        problems.append(Problem("data.path", str(error)))
+    except OSError as error:
+        problems.append(Problem("storage", f"the packed images cannot be written to {cache_dir}: {error}"))
+    if spec.source:
+        problems.extend(_source_problem(spec, Path(spec.source)))
+    problems.extend(_weight_problems(spec))
+    if problems:
+        raise spec.error(problems)
+    return skipped
+
+
+def _taken(root: Path) -> str:
+    if not (root / "spec.yaml").is_file():
+        return f"choose another name, or storage: {root} is already there and is no sweep"
+    return f"the sweep {root} is already there: go on with it by `gansweep resume {root}`, or choose another name"
+
+
+def _changed_on_resume(spec: SweepSpec) -> Iterator[Problem]:
+    """What would make the trials to come another experiment than those before, whose scores they are compared with."""
+    before, now = yaml.safe_load((spec.root / "spec.yaml").read_bytes()), spec.model_dump(mode="json")
+    for data in before, now:
+        data["data"].pop("path")  # the same images may have been moved
+    for section in ("task", "data", "trial", "space", "seed"):
+        for key, old, new in _differences(section, before[section], now[section]):
+            rule = "cannot change in a resumed sweep, whose trials are compared with those before: start one under another name"
+            yield Problem(key, f"{rule}. It was {old!r}, and is {new!r} now")
+
+
+def _differences(key: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in dict.fromkeys([*old, *new]):
+            yield from _differences(f"{key}.{name}", old.get(name), new.get(name))
+    elif old != new:
+        yield key, old, new
+
+
+def _storage_problem(spec: SweepSpec) -> list[Problem]:
+    if "://" in spec.storage:
+        return [Problem("storage", f"must be a local or shared folder (the journal appends to a file), but got {spec.storage}")]
+    probe = spec.root / f".probe-{uuid.uuid4().hex[:8]}"
+    made = [folder for folder in (spec.root, *spec.root.parents) if not folder.exists()]
+    try:
+        spec.root.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        return [Problem("storage", f"must be a folder that can be written, but {spec.storage} cannot: {error.strerror or error}")]
+    finally:
+        with contextlib.suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+    return []
+
+
+def _source_problem(spec: SweepSpec, file: Path) -> list[Problem]:
+    try:
+        for config in {config.generator: config for config in example_configs(spec)}.values():
+            generator = build_generator(config.generator, build_task(config.task, config.resolution), config.backbone)
+            load_source(file, generator, nn.Module(), config.backbone)
+    except ValueError as error:
+        return [Problem("source", str(error))]
+    return []
+
+
+def _weight_problems(spec: SweepSpec) -> Iterator[Problem]:
+    wanted = {(config.backbone, config.weights): "trial.weights" for config in example_configs(spec)}
+    names = [name for config in example_configs(spec)[:1] for name in config.evaluation.names]
+    if spec.finalists:
+        names.append(spec.finalists.metric)
+    metrics = [parse_any_metric(name) for name in names]
+    extractors = {metric.extractor for metric in metrics if not isinstance(metric, PairedName)}
+    wanted |= {(name, "pretrained"): "trial.evaluation.metric" for name in sorted(extractors) if name in BACKBONES}
+    for (name, weights), key in wanted.items():
+        try:
+            load_backbone(BACKBONES[name], weights)
+        except (WeightsNotFoundError, ValueError) as error:
+            yield Problem(key, str(error))
+    for metric in metrics:
+        if isinstance(metric, PairedName):
+            try:
+                PAIRED[metric.kind](metric.network, torch.device("cpu"))
+            except LpipsWeightsNotFoundError as error:
+                yield Problem("trial.evaluation.metric", str(error))
+    if "inception" in extractors:
+        try:
+            load_inception()
+        except (InceptionWeightsNotFoundError, ValueError) as error:
+            yield Problem("finalists.metric", str(error))
