@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +37,7 @@ from trainables.networks import (
 )
 from trainables.objectives import DiscriminatorPenalties, PictureLosses
 from trainables.optim import build_optimizer, update_ema
-from trainables.source import LoadReport, load_source
+from trainables.source import LoadReport, load_source, partial_start
 
 Losses = dict[str, Tensor]
 
@@ -88,6 +89,7 @@ class GanTrainer:
         self.source_report: LoadReport | None = None
         if config.source:
             self.source_report = load_source(config.source, generator, discriminator, config.backbone)
+            self._warn_of_partial_start(config.source, self.source_report)
         self.generator = config.speed.lay_out(generator.to(self.device))
         self.discriminator = config.speed.lay_out(discriminator.to(self.device)).eval()  # see `follow_spectral_norms`
         self.ema = copy.deepcopy(self.generator).requires_grad_(False)
@@ -243,6 +245,14 @@ class GanTrainer:
 
     def _condition(self, inputs: Tensor) -> Tensor | None:
         return inputs if self.config.discriminator.conditional else None
+
+    def _warn_of_partial_start(self, source: str, report: LoadReport) -> None:
+        def build(options: Any) -> nn.Module:
+            return build_generator(options, self.task, self.config.backbone)
+
+        told = partial_start(source, report, self.config.generator, build)
+        if told and self.collective.rank == 0:
+            warnings.warn(told, stacklevel=3)
 
     def _train_discriminator(self, train: bool) -> None:
         for _, parameter in self._discriminator_parameters:

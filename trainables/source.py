@@ -2,7 +2,8 @@
 
 A source checkpoint is one safetensors file. Names are ``generator.<parameter>`` and ``discriminator.<backbone>.<parameter>``; D's
 pretrained trunk is not in it, so a file can hold heads for several backbones. The metadata hold the generator's options as JSON.
-Whatever the start, tensors are copied by name where their shapes fit, and the rest is reported.
+Whatever the start, tensors are copied by name where their shapes fit, and the rest is reported. A trial whose G is pretrained in
+name only looks like any other from outside, so a source that gives a part of G alone comes with a warning (`partial_start`).
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import json
 import os
 import pickle
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -22,6 +25,8 @@ from torch import Tensor, nn
 from trainables.discriminators.discriminator import in_trunk
 
 _EXPORT = "generator.safetensors"
+_NAMED = 3  # tensors that a warning names of each kind
+_WIDTHS = (1 / 8, 1 / 4, 1 / 2, 2, 4, 8)  # of the one asked for, that are tried for a better fit
 
 
 class LoadReport(NamedTuple):
@@ -30,6 +35,8 @@ class LoadReport(NamedTuple):
     copied: tuple[str, ...]
     missing: tuple[str, ...]
     mismatched: tuple[str, ...]
+    generator_share: float
+    """How much of G, counted in values, comes from the source, 0..1."""
 
     def __str__(self) -> str:
         return (
@@ -62,13 +69,70 @@ def load_source(file: str | Path, generator: nn.Module, discriminator: nn.Module
         ValueError: the source cannot be read, or none of the generator's tensors fit.
     """
     tensors = read_source(Path(file))
-    reports = [
-        _copy(generator, tensors, "generator."),
-        _copy(discriminator, tensors, f"discriminator.{backbone}.", needs_trunk=False),
-    ]
-    if not reports[0].copied:
+    ours = compare(generator, tensors)
+    if not ours.copied:
         raise ValueError(f"{file} holds no tensor that fits this generator (resolution, channels or z_dim differ)")
-    return LoadReport(*(a + b for a, b in zip(*reports, strict=True)))
+    heads = compare(discriminator, tensors, f"discriminator.{backbone}.", needs_trunk=False)
+    for module, report, prefix in (generator, ours, "generator."), (discriminator, heads, f"discriminator.{backbone}."):
+        own = module.state_dict()
+        for name in report.copied:
+            own[name.removeprefix(prefix)].copy_(tensors[name])
+    return LoadReport(
+        ours.copied + heads.copied, ours.missing + heads.missing, ours.mismatched + heads.mismatched, ours.generator_share
+    )
+
+
+def partial_start(source: str | Path, report: LoadReport, options: BaseModel, build: Callable[[Any], nn.Module]) -> str | None:
+    """The warning for a source that gives a part of G alone: how much, what not, and a width that takes more of it.
+
+    Where G makes pictures from noise its width is counted from the output, so that a source of half the resolution fits at half
+    the width: its stages of low resolution are found there again.
+
+    Args:
+        report: of loading ``source``.
+        options: of the generator.
+        build: makes another generator of such options.
+
+    Returns:
+        None where the source gives all of G.
+    """
+    left = [[name for name in names if name.startswith("generator.")] for names in (report.mismatched, report.missing)]
+    if not any(left):
+        return None
+    copied = sum(name.startswith("generator.") for name in report.copied)
+    total = copied + sum(map(len, left))
+    kinds = zip(("of another shape", "not in the source"), left, strict=True)
+    named = "; ".join(f"{kind}: {_listed(names)}" for kind, names in kinds if names)
+    text = (
+        f"the source {source} gives {copied} of the {total} tensors of G, {report.generator_share:.1%} of its values; the rest "
+        f"starts from random values ({named})"
+    )
+    if report.generator_share < 0.5:
+        text = f"G is hardly pretrained: {text}"
+    width, share = _better_width(report, read_source(Path(source)), options, build)
+    return text if width is None else f"{text}. With generator.channels: {width} it would give {share:.1%}"
+
+
+def _better_width(
+    report: LoadReport, tensors: dict[str, Tensor], options: BaseModel, build: Callable[[Any], nn.Module]
+) -> tuple[int | None, float]:
+    """The width with which the source gives most of a generator from noise, and how much of it; None: no better one was found."""
+    best: tuple[int | None, float] = (None, report.generator_share)
+    asked = getattr(options, "channels", None)
+    if asked is None or not hasattr(options, "z_dim"):
+        return best
+    for channels in (int(asked * factor) for factor in _WIDTHS if asked * factor >= 1):
+        with torch.device("meta"):
+            share = compare(build(options.model_copy(update={"channels": channels})), tensors).generator_share
+        if share > best[1]:
+            best = channels, share
+    return best
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    shown = ", ".join(name.removeprefix("generator.") for name in names[:_NAMED])
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def read_source(source: Path) -> dict[str, Tensor]:
@@ -115,18 +179,25 @@ def _read_checkpoint(file: Path) -> dict[str, Tensor]:
     return tensors | {f"discriminator.{backbone}.{name}": tensor.float() for name, tensor in discriminator.items()}
 
 
-def _copy(module: nn.Module, tensors: dict[str, Tensor], prefix: str, needs_trunk: bool = True) -> LoadReport:
+def compare(module: nn.Module, tensors: dict[str, Tensor], prefix: str = "generator.", needs_trunk: bool = True) -> LoadReport:
+    """Which of the module's tensors a source holds under ``prefix`` in their shape. Changes nothing; the share is of this module.
+
+    Args:
+        needs_trunk: whether tensors of a pretrained trunk are missed where they are not in the source.
+    """
     copied: list[str] = []
     missing: list[str] = []
     mismatched: list[str] = []
+    values = given_values = 0
     for name, own in module.state_dict().items():
         given = tensors.get(prefix + name)
+        values += own.numel()
         if given is None:
             if needs_trunk or not in_trunk(name):
                 missing.append(prefix + name)
         elif given.shape != own.shape:
             mismatched.append(prefix + name)
         else:
-            own.copy_(given)
+            given_values += own.numel()
             copied.append(prefix + name)
-    return LoadReport(tuple(copied), tuple(missing), tuple(mismatched))
+    return LoadReport(tuple(copied), tuple(missing), tuple(mismatched), given_values / max(values, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from tests.trainables.small import small_config
 from trainables.data import ImageDataset
 from trainables.gan import GanTrainer
 from trainables.generators import GENERATORS, Frame
-from trainables.source import LoadReport, load_source, read_source, save_source
+from trainables.generators.compact import CompactGenerator, CompactOptions
+from trainables.source import LoadReport, load_source, partial_start, read_source, save_source
 
 
 def trainer(dataset: ImageDataset, **changes: Any) -> GanTrainer:
@@ -81,6 +83,64 @@ def test_a_smaller_resolution_takes_the_layers_that_fit(source: Path) -> None:
     assert isinstance(report, LoadReport)
     assert "generator.style.0.weight" in report.copied
     assert "generator.to_image.weight" in report.mismatched
+
+
+DEMO = Path(__file__).parents[2] / "examples" / "twemoji" / "source_32px.safetensors"
+
+
+def compact(channels: int, resolution: int) -> tuple[CompactOptions, Callable[[CompactOptions], CompactGenerator]]:
+    return CompactOptions(channels=channels), lambda options: CompactGenerator(options, Frame(resolution), pytest.fail)
+
+
+def start(channels: int, resolution: int) -> tuple[LoadReport, str | None]:
+    """What the demo's source, of 32 px and 32 channels, gives such a generator, and the warning."""
+    options, build = compact(channels, resolution)
+    report = load_source(DEMO, build(options), torch.nn.Identity(), "efficientnet_lite0")
+    return report, partial_start(DEMO, report, options, build)
+
+
+def test_a_source_that_gives_all_of_the_generator_is_no_reason_to_warn() -> None:
+    report, warning = start(32, 32)
+    assert report.generator_share == 1
+    assert warning is None
+
+
+def test_a_source_of_another_resolution_is_told_with_its_share_and_a_width_that_fits() -> None:
+    report, warning = start(32, 64)
+    assert (len(report.copied), len(report.mismatched), len(report.missing)) == (6, 21, 7)
+    assert report.generator_share < 0.5
+    assert warning is not None
+    assert warning.startswith(
+        f"G is hardly pretrained: the source {DEMO} gives 6 of the 34 tensors of G, {report.generator_share:.1%} of its values; "
+        "the rest starts from random values (of another shape: blocks.0.modulation.weight, "
+    )
+    assert "and 18 more; not in the source: blocks.3.modulation.weight, " in warning
+    better, milder = start(16, 64)
+    assert warning.endswith(f"With generator.channels: 16 it would give {better.generator_share:.1%}")
+    assert better.generator_share > 0.9
+    assert milder is not None
+    assert milder.startswith(f"the source {DEMO} gives 26 of the 34 tensors of G, ")
+    assert "generator.channels" not in milder
+
+
+def test_at_the_width_that_fits_the_stages_of_low_resolution_are_the_source_s() -> None:
+    options, build = compact(16, 64)
+    generator, source = build(options), read_source(DEMO)
+    load_source(DEMO, generator, torch.nn.Identity(), "efficientnet_lite0")
+    for name, value in generator.state_dict().items():
+        if name.startswith(("style", "stem", "blocks.0", "blocks.1", "blocks.2")):
+            assert torch.equal(value, source[f"generator.{name}"]), name
+
+
+def test_a_trainer_warns_of_a_generator_that_is_pretrained_in_part(dataset: ImageDataset, source: Path) -> None:
+    wider = {"z_dim": 16, "channels": 16, "max_channels": 32}
+    with pytest.warns(
+        UserWarning, match=r"source\.safetensors gives \d+ of the \d+ tensors of G, .*generator.channels: 8 it"
+    ) as told:
+        tuned = trainer(dataset, source=str(source), generator=wider)
+    assert tuned.source_report is not None
+    assert f"{tuned.source_report.generator_share:.1%} of its values" in str(told[0].message)
+    assert told[0].filename == __file__
 
 
 def test_a_source_of_another_architecture_is_a_clear_error(tmp_path: Path, dataset: ImageDataset) -> None:

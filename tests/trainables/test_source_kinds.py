@@ -45,8 +45,8 @@ def trained(images: Pair) -> GanTrainer:
 def sources(trained: GanTrainer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The trial's files: a full checkpoint, its best averaged generator, and that as an export."""
     folder = tmp_path_factory.mktemp("trial")
-    picture = png(grid(torch.zeros(1, 3, 8, 8)))
-    TrialFiles(Storage(folder)).save(trained.state_dict(), {"step": 2}, picture, is_best=True)
+    picture = grid(torch.zeros(1, 3, 8, 8))
+    TrialFiles(Storage(folder)).save(trained.state_dict(), {"step": 2}, png(picture), is_best=True)
     save_export(folder / "export", trained.ema.state_dict(), trained.config.model_dump(mode="json"), samples=picture)
     return {"checkpoint": folder / "checkpoint_00000002.pt", "best": folder / "best.pt", "export": folder / "export"}
 
@@ -102,10 +102,9 @@ def test_what_fits_of_another_width_is_copied_and_the_rest_reported(
     images: Pair, trained: GanTrainer, sources: dict[str, Path], kind: str
 ) -> None:
     wider = config("patch").generator.model_copy(update={"channels": 12})
-    scratch, tuned = (
-        trainer_of(config("patch", source=source).model_copy(update={"generator": wider}), images)
-        for source in (None, str(sources[kind]))
-    )
+    scratch = trainer_of(config("patch").model_copy(update={"generator": wider}), images)
+    with pytest.warns(UserWarning, match=r"gives \d+ of the \d+ tensors of G, .*of another shape: "):
+        tuned = trainer_of(config("patch", source=str(sources[kind])).model_copy(update={"generator": wider}), images)
     report = report_of(tuned)
     assert report.mismatched
     given = trained.ema.state_dict()
