@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 
 class Options(BaseModel):
-    """Base of every options class: immutable, and an unknown key is an error."""
+    """Base of every options class: immutable, finite, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:

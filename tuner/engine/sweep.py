@@ -53,7 +53,14 @@ class Outcome:
 
 def group_shape(spec: SweepSpec) -> GroupShape:
     """What one worker group of the sweep asks for."""
-    return GroupShape(**spec.resources.model_dump())
+    resources = spec.resources
+    return GroupShape(
+        workers=resources.workers,
+        cpus_per_worker=resources.cpus_per_worker,
+        gpus_per_worker=resources.gpus_per_worker,
+        memory_bytes_per_worker=int(resources.memory_gib_per_worker * 2**30),
+        one_node=resources.one_node,
+    )
 
 
 def run_sweep(spec: SweepSpec, progress_of: Callable[..., Progress]) -> Outcome:

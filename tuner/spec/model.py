@@ -30,9 +30,9 @@ class Budget(Options):
 
     trials: int = Field(ge=1)
     """Trials over all runs of the sweep."""
-    kimg: float = Field(gt=0, allow_inf_nan=False)
+    kimg: float = Field(gt=0)
     """Thousand images of a trial that is not stopped early."""
-    wall_minutes: float | None = Field(None, gt=0, allow_inf_nan=False)
+    wall_minutes: float | None = Field(None, gt=0)
     """After this time trials stop at their next evaluation and no more are proposed; counted anew at each resume."""
 
 
@@ -45,6 +45,12 @@ class Resources(Options):
     """CPUs of a worker, which are also its threads."""
     gpus_per_worker: float = Field(0, ge=0)
     """GPUs of a worker."""
+    memory_gib_per_worker: float = Field(0, ge=0)
+    """Memory that Ray reserves for each worker, in GiB; 0 reserves none."""
+    one_node: bool = False
+    """Whether all workers of a group must be on one node."""
+    max_groups: int | None = Field(None, ge=1)
+    """Worker groups at once at most; null takes all that the cluster can place."""
 
 
 class Finalists(Options):
@@ -82,6 +88,10 @@ class SweepSpec(Options):
     """Seed of proposals, initialisation, noise, augmentation and order."""
     finalists: Finalists | None = None
     """How the best trials are scored once more; null leaves it out."""
+    retries: int = Field(3, ge=0)
+    """Infrastructure failures of a trial without a new report in between, after which it is given up."""
+    breaker: int = Field(5, ge=1)
+    """Failures in a row, of whatever trials, without one report between them, after which the sweep pauses."""
     evaluation_budget: float | None = Field(None, gt=0, le=1)
     """Evaluation time over training time, e.g. 0.1. The sweep then measures once and chooses the metrics' n and the cadence
     for all trials; null takes both as they are written in ``trial.evaluation``."""

@@ -75,8 +75,8 @@ def test_a_key_given_twice_is_refused_as_yaml_would_take_the_last(command: Comma
 ONE_SPEC = {
     "unknown key": (
         {"sed": 1},
-        [("sed", "sed", "unknown key 'sed'; did you mean 'seed'? Valid: budget, data, evaluation_budget, finalists, isolation, "
-          "name, resources, scheduler, seed, source, space, storage, task, trial")],
+        [("sed", "sed", "unknown key 'sed'; did you mean 'seed'? Valid: breaker, budget, data, evaluation_budget, finalists, "
+          "isolation, name, resources, retries, scheduler, seed, source, space, storage, task, trial")],
     ),
     "unknown key in a section": (
         {"data/resolutoin": 64},
