@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from trainables.discriminators import DISCRIMINATORS
 from trainables.generators import GENERATORS, Frame
 from trainables.losses.precision import in_float32
 from trainables.tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    from trainables.config import TrialConfig
 
 
 def build_task(options: Any, resolution: int) -> Task:
@@ -46,6 +49,27 @@ def build_discriminator(options: Any, task: Task, backbone: str, weights: str) -
         options, lambda channels: load_backbone(BACKBONES[backbone], weights, channels), task.condition_channels
     )
     return discriminator
+
+
+def uses_backbone(config: TrialConfig) -> bool:
+    """Whether G or D of a trial is made of its backbone, or G's loss looks at the backbone's features."""
+
+    class AskedError(Exception):
+        pass
+
+    def trunk(channels: int) -> NoReturn:
+        raise AskedError
+
+    if config.uses_features:
+        return True
+    task = build_task(config.task, config.resolution)
+    try:
+        with torch.device("meta"):
+            GENERATORS[config.generator.name](config.generator, frame_of(task), trunk)
+            DISCRIMINATORS[config.discriminator.name](config.discriminator, trunk, task.condition_channels)
+    except AskedError:
+        return True
+    return False
 
 
 def make_pictures(task: Task, network: nn.Module, inputs: Tensor) -> Tensor:

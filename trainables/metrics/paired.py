@@ -36,6 +36,9 @@ LPIPS_FILES = {
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
 }
 
+# The same networks by their names as backbones.
+LPIPS_NETWORKS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
+
 Score = Callable[[Tensor, Tensor], Tensor]
 """Outputs and targets, uint8 [N, 3, H, W] → one value for each image [N]."""
 

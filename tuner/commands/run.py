@@ -31,6 +31,7 @@ from tuner.records.progress import Progress, table
 from tuner.records.tables import leaderboard
 from tuner.records.text import shown
 from tuner.spec import SweepSpec, load_spec
+from tuner.spec.doubts import doubts
 from tuner.spec.preflight import preflight
 
 
@@ -40,6 +41,7 @@ def run(file: Path, overrides: list[str], *, dry_run: bool, as_json: bool, addre
     with input_errors():
         spec = load_spec(file, overrides)
         if dry_run:
+            _tell_doubts(spec, console)
             with _nodes(address) as nodes:
                 placement = plan(group_shape(spec), nodes, at_most=spec.budget.trials)
                 show_plan(spec, placement, console, as_json=as_json)
@@ -64,10 +66,16 @@ def resume(sweep: Path, overrides: list[str], *, as_json: bool, address: str | N
 def _check(spec: SweepSpec, console: Console, *, resuming: bool) -> None:
     with console.status("checking images, weights and storage"), warnings.catch_warnings(record=True) as caught:
         skipped = preflight(spec, Path(cache_dir()).expanduser(), resuming=resuming)
+    _tell_doubts(spec, console)
     for warning in caught:
         console.print(f"warning: {warning.message}")
     for name, reason in skipped:
         console.print(f"skipped image {name}: {reason}")
+
+
+def _tell_doubts(spec: SweepSpec, console: Console) -> None:
+    for doubt in doubts(spec):
+        console.print(f"warning: {doubt}", soft_wrap=True)
 
 
 def _run(spec: SweepSpec, console: Console, *, as_json: bool, address: str | None) -> None:

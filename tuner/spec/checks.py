@@ -42,6 +42,9 @@ def check_spec(spec: SweepSpec) -> list[Problem]:
     ]
     if not problems:
         problems.extend(_search_problems(spec))
+    if spec.resources.workers > 1 and 0 < spec.resources.gpus_per_worker < 1:
+        rule = "must be 0, 1 or more with two workers or more: each needs a GPU of its own, because NCCL refuses two on one GPU"
+        problems.append(Problem("resources.gpus_per_worker", f"{rule}, but got {spec.resources.gpus_per_worker:g}"))
     if spec.finalists:
         problems.extend(_metric_problem(spec, "finalists.metric", spec.finalists.metric))
     grace = getattr(spec.scheduler, "grace_kimg", None)
