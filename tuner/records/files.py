@@ -53,7 +53,7 @@ def unseal(raw: bytes) -> dict[str, Any]:
 def load_json(raw: bytes) -> dict[str, Any]:
     """A JSON object, with `seal`'s floats. DamagedError when it is none."""
     try:
-        data = json.loads(raw, object_hook=_floats if b'{"float": ' in raw else None)
+        data = json.loads(raw, object_hook=_floats if b'"float"' in raw else None)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         raise DamagedError(f"is not JSON ({error})") from None
     if not isinstance(data, dict):
@@ -76,12 +76,12 @@ def _floats(found: dict[str, Any]) -> Any:
 def append(path: Path, at: int, data: bytes) -> int:
     """Writes ``data`` at ``at``, where what is known of the file ends, and returns the new end.
 
-    What lies beyond ``at`` is a write that was torn, and goes. On OSError the file ends at ``at`` again, at the latest when the
-    append is retried: to retry is always safe.
+    The file must not be shorter. What lies beyond ``at`` is a write that was torn, and goes. On OSError the file ends at ``at``
+    again, at the latest when the append is retried: to retry is always safe.
     """
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        if os.fstat(file).st_size != at:
+        if os.fstat(file).st_size > at:
             os.ftruncate(file, at)
         try:
             written = 0
@@ -94,6 +94,14 @@ def append(path: Path, at: int, data: bytes) -> int:
     finally:
         os.close(file)  # where a network's storage may say only now that it is full
     return at + len(data)
+
+
+def size_of(path: Path) -> int:
+    """A file's bytes; 0 when it is not there."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 @dataclass

@@ -18,15 +18,37 @@ from tuner.records.trials import RecordBook, TrialRecord
 
 def leaderboard(records: RecordBook, metric: Metric) -> dict[str, Any]:
     """All trials, best first, then those without a finite score; as JSON data."""
-    ranked = records.ranking()
-    rest = [record for record in records.all() if record not in ranked]
-    rows = [_row(record, rank, metric) for rank, record in enumerate([*ranked, *rest], start=1)]
-    return {"metric": str(metric), "lower_is_better": metric.lower_is_better, "trials": rows}
+    ranked = [*records.ranking(), *records.unranked()]
+    rows = [_row(record, metric) for record in ranked]
+    return _heading(metric) | {"trials": [{"rank": rank} | row for rank, row in enumerate(rows, start=1)]}
 
 
 def write_leaderboard(paths: SweepPaths, records: RecordBook, metric: Metric) -> None:
     """Writes ``leaderboard.json`` atomically."""
-    paths.storage.write_bytes(paths.LEADERBOARD, json.dumps(leaderboard(records, metric), indent=1).encode())
+    board = Leaderboard(metric)
+    for record in records.all():
+        board.put(record)
+    board.write(paths)
+
+
+class Leaderboard:
+    """`leaderboard` as text, a line for each trial, of which only those that change are made anew."""
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+        self._rows: dict[int, tuple[tuple[bool, float, int], str]] = {}  # number → place among all, the row but for its rank
+
+    def put(self, record: TrialRecord) -> None:
+        """Takes in how a trial stands."""
+        best = record.score_best
+        place = (False, best, record.number) if math.isfinite(best) else (True, 0.0, record.number)
+        self._rows[record.number] = place, json.dumps(_row(record, self.metric))[1:]
+
+    def write(self, paths: SweepPaths) -> None:
+        """Writes ``leaderboard.json`` atomically."""
+        rows = (f'{{"rank": {rank}, {row}' for rank, (_, row) in enumerate(sorted(self._rows.values()), start=1))
+        text = json.dumps(_heading(self.metric))[:-1] + ', "trials": [\n' + ",\n".join(rows) + "\n]}\n"
+        paths.storage.write_bytes(paths.LEADERBOARD, text.encode())
 
 
 def write_tables(paths: SweepPaths, records: RecordBook, metric: Metric) -> None:
@@ -86,9 +108,12 @@ def _column(cells: list[Any], kind: pa.DataType | None) -> pa.Array:
     return pa.array(cells, kind)
 
 
-def _row(record: TrialRecord, rank: int, metric: Metric) -> dict[str, Any]:
+def _heading(metric: Metric) -> dict[str, Any]:
+    return {"metric": str(metric), "lower_is_better": metric.lower_is_better}
+
+
+def _row(record: TrialRecord, metric: Metric) -> dict[str, Any]:
     return {
-        "rank": rank,
         "number": record.number,
         "state": record.state.value,
         "reason": record.reason,

@@ -18,7 +18,7 @@ import warnings
 from typing import Any
 
 from trainables.storage import Storage
-from tuner.records.files import HEADER, REPORTS, DamagedError, Journal, append, seal
+from tuner.records.files import HEADER, REPORTS, DamagedError, Journal, append, seal, size_of
 from tuner.records.paths import trial_folder
 from tuner.records.record import Fault, State, TrialRecord, header, lean, parse, seconds
 
@@ -157,7 +157,7 @@ class RecordBook:
     def _append(self, record: TrialRecord, new: dict[str, Any] | None = None, seconds_to_first_step: float = math.nan) -> None:
         """Appends to the journal what it lacks, and ``new``."""
         path, whole, size = self._folder / trial_folder(record.number) / REPORTS, record._whole, record._size
-        if size and (not path.exists() or path.stat().st_size < size):
+        if size_of(path) < size:
             whole = size = 0  # somebody has cut it: it is written anew
         reports = [*record.reports[whole:], *([new] if new else [])]
         if not reports:
@@ -174,10 +174,10 @@ class RecordBook:
         journal = self._journal(number)
         path = self._folder / trial_folder(number) / HEADER
         try:
-            if not path.exists():
-                if not journal.lines:
-                    return None
-                raise DamagedError("is missing")
+            if not path.exists():  # somebody has the sweep forget the trial, or its searcher has not opened it yet
+                if journal.lines:
+                    self.unknown[number] = f"{path} is missing"
+                return None
             record, reported = parse(path.read_bytes())
         except DamagedError as error:
             self.unknown[number] = f"{path} {error}"
