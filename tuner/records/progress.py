@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from typing import Any
@@ -33,7 +34,7 @@ class Progress:
         self.console = console
         self.records, self.trials, self.deadline, self.metric = records, trials, deadline, metric
         self.started_at = time.time()
-        self._ended_before = sum(r.state != State.RUNNING for r in records.all())
+        self._ended_before = self._ended()
         self._live = (
             Live(console=self.console, refresh_per_second=2, get_renderable=self._render) if self.console.is_terminal else None
         )
@@ -50,7 +51,11 @@ class Progress:
     def waiting(self, reason: str | None) -> None:
         """Worker groups cannot be placed for now, or None: nothing new is known of that."""
         if reason is not None:
-            self.console.print(f"{time.strftime('%H:%M:%S')} {reason}", soft_wrap=True)
+            self.message(reason)
+
+    def message(self, text: str) -> None:
+        """Something that the user must know of the sweep as a whole: of the storage, of failures in a row."""
+        self.console.print(f"{time.strftime('%H:%M:%S')} {text}", highlight=False, markup=False, soft_wrap=True)
 
     def started(self, record: TrialRecord) -> None:
         """A trial begins, or goes on."""
@@ -65,45 +70,48 @@ class Progress:
             self._line(record, f"{record.kimg:.2f} kimg  {label(self.metric)} {value}  best {best}")
 
     def ended(self, record: TrialRecord) -> None:
-        """A trial is over."""
-        self._line(record, f"{record.state.value}: {record.reason}")
+        """A trial is over, or will go on later."""
+        over = record.state != State.RUNNING
+        self._line(record, f"{record.state.value}: {record.reason}" if over else "is left for now, to go on from its checkpoint")
 
     def _line(self, record: TrialRecord, text: str) -> None:
         if not self._live:
-            clock = time.strftime("%H:%M:%S")
-            self.console.print(f"{clock} trial {record.number:>3}  {text}", highlight=False, markup=False, soft_wrap=True)
+            self.message(f"trial {record.number:>3}  {text}")
 
     def _render(self) -> Group:
         return Group(table(self.records, self.metric, limit=_ROWS), Text(self.summary(), style="dim"))
 
     def summary(self) -> str:
         """Trials done, time gone and, once a trial has ended, an estimate of the time left."""
-        records = self.records.all()
-        ended = [r for r in records if r.state != State.RUNNING]
-        elapsed = time.time() - self.started_at
-        parts = [f"{len(ended)}/{self.trials} trials ended", f"{_clock(elapsed)} gone"]
-        done_now = len(ended) - self._ended_before
+        ended, elapsed = self._ended(), time.time() - self.started_at
+        parts = [f"{ended}/{self.trials} trials ended", f"{_clock(elapsed)} gone"]
+        done_now = ended - self._ended_before
         if done_now > 0:
-            left = elapsed / done_now * max(0, self.trials - len(ended))
+            left = elapsed / done_now * max(0, self.trials - ended)
             if self.deadline is not None:
                 left = min(left, max(0.0, self.deadline - time.time()))
             parts.append(f"about {_clock(left)} left")
         return "  ·  ".join(parts) + "  ·  Ctrl-C leaves it resumable"
 
+    def _ended(self) -> int:
+        return len(self.records) - self.records.counts[State.RUNNING]
+
 
 def table(records: RecordBook, metric: Metric, limit: int | None = None) -> Table:
-    """The trials, best first; those without a score come last. Beyond ``limit`` rows only those that run are shown."""
-    ranked = records.ranking()
-    rows = [*ranked, *(r for r in records.all() if r not in ranked)]
+    """The trials, best first; those without a score come last. Beyond ``limit`` rows follow as many at most of those that run."""
+    visible = records.first(len(records) if limit is None else limit)
+    if limit is not None:
+        shown_first = {record.number for record in visible}
+        later = (number for number in records.unfinished() if number not in shown_first)
+        visible += [records[number] for number in itertools.islice(later, limit)]
     better = "lower" if metric.lower_is_better else "higher"
     view = Table(title=Text(f"trials by their best {metric} ({better} is better)"), title_justify="left", box=box.SIMPLE_HEAD)
     for column in ("trial", "kimg", label(metric), "best"):
         view.add_column(column, justify="right", no_wrap=True)
     view.add_column("state", no_wrap=True)
     view.add_column("searched values; why it ended")
-    visible = [row for place, row in enumerate(rows) if limit is None or place < limit or row.state == State.RUNNING]
-    if len(visible) < len(rows):
-        view.caption, view.caption_justify = f"… and {len(rows) - len(visible)} more", "left"
+    if len(visible) < len(records):
+        view.caption, view.caption_justify = f"… and {len(records) - len(visible)} more", "left"
     for record in visible:
         last: dict[str, Any] = record.reports[-1] if record.reports else {}
         view.add_row(

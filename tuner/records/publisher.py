@@ -14,7 +14,7 @@ from trainables.scoring import Metric
 from tuner.records.paths import SweepPaths
 from tuner.records.tables import Leaderboard
 from tuner.records.tensorboard import TensorBoardLog
-from tuner.records.trials import RecordBook, TrialRecord
+from tuner.records.trials import RecordBook, State, TrialRecord
 
 _REST = 20.0  # the leaderboard of all trials is not written again before this many times as long as it took
 
@@ -48,7 +48,7 @@ class Publisher:
         self._note("report", record)
 
     def ended(self, record: TrialRecord) -> None:
-        """A trial is over."""
+        """A trial is over, or will go on later."""
         self._note("end", record)
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ class Publisher:
             self._log.start(record)
         elif kind == "report":
             self._log.report(record, record.reports[-1])
-        elif kind == "end":
+        elif kind == "end" and record.state != State.RUNNING:
             self._log.end(record)
 
     def _write_board(self) -> None:

@@ -109,6 +109,37 @@ def test_a_long_table_keeps_the_trials_that_run(records: RecordBook) -> None:
     assert "… and 10 more" in text(out)
 
 
+def test_a_long_table_shows_few_of_many_that_run(records: RecordBook) -> None:
+    for number in range(100):
+        records.open(number, {})
+        records.report(report(10, 200.0 - number, 200.0 - number, number=number))
+    out = console()
+    out.print(table(records, DRIVING, limit=5))
+    numbers = [int(row[0]) for line in text(out).splitlines() if (row := line.split()) and row[0].isdigit()]
+    assert numbers == [99, 98, 97, 96, 95, 0, 1, 2, 3, 4]
+    assert "… and 90 more" in text(out)
+
+
+def test_a_trial_that_is_left_for_now_is_not_said_to_have_ended(records: RecordBook) -> None:
+    out = console()
+    with Progress(out, records, 3, None, DRIVING) as progress:
+        progress.ended(records.open(0, {}))
+    assert [line.split(maxsplit=1)[1] for line in text(out).splitlines()] == [
+        "trial   0  is left for now, to go on from its checkpoint"
+    ]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_concerns_the_sweep_as_a_whole_is_told(records: RecordBook, terminal: bool) -> None:
+    out = console(terminal=terminal)
+    with Progress(out, records, 3, None, DRIVING) as progress:
+        progress.message("the storage is full [/mnt/sweeps]: waiting")
+        progress.waiting(None)
+        progress.waiting("2 worker groups waiting for 30 s")
+    assert "the storage is full [/mnt/sweeps]: waiting" in text(out)
+    assert "2 worker groups waiting for 30 s" in text(out)
+
+
 class TestSummary:
     def test_counts_and_time_left(self, records: RecordBook) -> None:
         progress = Progress(console(), records, 5, None, DRIVING)

@@ -99,6 +99,18 @@ def test_trials_of_earlier_runs_are_in_the_leaderboard(paths: SweepPaths, record
     assert [(row["number"], row["best"]) for row in board(paths)["trials"]] == [(0, 80.0), (1, None)]
 
 
+def test_a_trial_that_goes_on_in_another_group_has_one_log(paths: SweepPaths, records: RecordBook, publisher: Publisher) -> None:
+    begin(publisher, records, 0)
+    evaluate(paths, publisher, records, 0, 10, 50.0)
+    publisher.ended(records[0])  # for Tune alone
+    begin(publisher, records, 0)
+    evaluate(paths, publisher, records, 0, 20, 40.0)
+    publisher.close()
+    assert points(read(paths, 0), f"metric/{METRIC}") == [(320, 50.0), (640, 40.0)]
+    assert len(list(paths.tensorboard(0).iterdir())) == 1
+    assert "outcome/text_summary" not in read(paths, 0).Tags()["tensors"]
+
+
 def test_nobody_is_waited_for_and_no_file_stays_open(paths: SweepPaths, records: RecordBook, publisher: Publisher) -> None:
     """One thread and no open file, however many trials."""
     threads, files = threading.active_count(), set(os.listdir("/proc/self/fd"))
