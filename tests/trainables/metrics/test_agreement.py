@@ -100,7 +100,7 @@ def test_agreement_with_torch_fidelity_on_real_pictures(weights: Path, tmp_path:
         feature_extractor_weights_path=str(weights), kid_subsets=1, kid_subset_size=COUNT, batch_size=COUNT, cache=False,
     )  # fmt: skip
     expected = [theirs["frechet_inception_distance"], theirs["kernel_inception_distance_mean"]]
-    # The KID is what is left of three means of a kernel that is above 1, from float32 features: so near 0 it has no digits to spare.
+    # KID is what is left of three means of a kernel above 1, of float32 features: near 0 it has no digits to spare.
     assert ours("tf1", tmp_path) == pytest.approx(expected, rel=1e-4, abs=3e-6)
 
 
