@@ -1,7 +1,7 @@
 """Where it runs: starting or joining Ray, what a cluster can place, jobs on a cluster. Knows nothing of GANs."""
 
 from cluster.errors import ClusterError, JobNotFoundError, TokenError, UnreachableError
-from cluster.janitor import HeldGroup, busy_resources, held_placement_groups, remove_placement_groups, wait_until_free
+from cluster.janitor import HeldGroup, held_placement_groups, remove_placement_groups
 from cluster.jobs import Job, Jobs
 from cluster.placement import GroupShape, Node, PlacementError, PlacementPlan, plan, read_nodes, this_machine
 from cluster.session import Session, connect, inside_job
@@ -19,7 +19,6 @@ __all__ = [
     "Session",
     "TokenError",
     "UnreachableError",
-    "busy_resources",
     "connect",
     "held_placement_groups",
     "inside_job",
@@ -27,5 +26,4 @@ __all__ = [
     "read_nodes",
     "remove_placement_groups",
     "this_machine",
-    "wait_until_free",
 ]

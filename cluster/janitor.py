@@ -7,7 +7,7 @@ that this job made are ever looked at: a cluster may be shared.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import ray
@@ -25,25 +25,27 @@ class HeldGroup:
     name: str
     state: str  # PENDING, PREPARED, CREATED or RESCHEDULING
     resources: dict[str, float]  # of all its bundles together
+    creator: str  # id of the actor that made it; "" where no actor did
     orphaned: bool  # the actor that made it has died; Ray keeps it until the job ends
 
 
-def held_placement_groups(*, known: Collection[str] = ()) -> list[HeldGroup]:
-    """The placement groups of this job that have not been removed, without those whose ids are ``known`` to be in use."""
+def held_placement_groups() -> list[HeldGroup]:
+    """The placement groups of this job that have not been removed."""
     job = ray.get_runtime_context().get_job_id()
     held = []
     for data in placement_groups():
         name = placement_group_state(data)
         group_id = data.placement_group_id.hex()
-        if name == "REMOVED" or data.creator_job_id.hex() != job or group_id in known:
+        if name == "REMOVED" or data.creator_job_id.hex() != job:
             continue
         resources: dict[str, float] = {}
         for bundle in data.bundles:
             for resource, amount in bundle.unit_resources.items():
                 resources[resource] = resources.get(resource, 0) + amount
         # Of a group that no actor made, Ray says that the actor is dead.
-        orphaned = data.creator_actor_dead and not ray.ActorID(data.creator_actor_id).is_nil()
-        held.append(HeldGroup(group_id, data.name, name, resources, orphaned))
+        by_actor = not ray.ActorID(data.creator_actor_id).is_nil()
+        creator = data.creator_actor_id.hex() if by_actor else ""
+        held.append(HeldGroup(group_id, data.name, name, resources, creator, data.creator_actor_dead and by_actor))
     return held
 
 
@@ -63,21 +65,3 @@ def remove_placement_groups(ids: Iterable[str], *, timeout_s: float = 30) -> Non
         if time.monotonic() > deadline:
             raise TimeoutError(f"placement groups still held {timeout_s:g} s after their removal: {left}")
         time.sleep(_POLL_S)
-
-
-def busy_resources() -> dict[str, float]:
-    """CPUs and GPUs of the cluster that someone holds at this moment; empty when all are free."""
-    total, free = ray.cluster_resources(), ray.available_resources()
-    busy = {name: round(total.get(name, 0) - free.get(name, 0), 4) for name in ("CPU", "GPU")}
-    return {name: amount for name, amount in busy.items() if amount}
-
-
-def wait_until_free(*, timeout_s: float = 30) -> dict[str, float]:
-    """Waits until no CPU or GPU of the cluster is held; returns what still is after ``timeout_s`` (empty: all free).
-
-    Ray reports free resources with a delay of up to a second, and other users of a shared cluster count as well.
-    """
-    deadline = time.monotonic() + timeout_s
-    while (busy := busy_resources()) and time.monotonic() < deadline:
-        time.sleep(_POLL_S)
-    return busy

@@ -28,6 +28,7 @@ class Node:
     """The resources of one machine of a cluster."""
 
     name: str
+    id: str = ""  # Ray's; "" of a machine where Ray does not run yet
     cpus: float
     gpus: float = 0
     memory_bytes: int = 0
@@ -156,18 +157,18 @@ def read_nodes(*, free: bool = False) -> list[Node]:
         amounts = available.get(node["NodeID"], {}) if free else node["Resources"]
         # Nodes of one machine share its host name: the id tells them apart.
         name = f"{node['NodeManagerHostname']}/{node['NodeID'][:6]}"
-        nodes.append(_node(name, amounts.get("CPU", 0), amounts.get("GPU", 0), amounts.get("memory", 0)))
+        nodes.append(_node(name, node["NodeID"], amounts.get("CPU", 0), amounts.get("GPU", 0), amounts.get("memory", 0)))
     return sorted(nodes, key=lambda node: node.name)
 
 
 def this_machine(*, num_cpus: int | None = None, num_gpus: int | None = None) -> list[Node]:
     """The one node that an embedded Ray would have here, found as Ray finds it, without starting it."""
     spec = resources_here(num_cpus, num_gpus, OBJECT_STORE_BYTES)
-    return [_node("this machine", spec.num_cpus, spec.num_gpus, spec.memory)]
+    return [_node("this machine", "", spec.num_cpus, spec.num_gpus, spec.memory)]
 
 
-def _node(name: str, cpus: float, gpus: float, memory: float) -> Node:
-    return Node(name=name, cpus=cpus, gpus=gpus, memory_bytes=int(memory))
+def _node(name: str, node_id: str, cpus: float, gpus: float, memory: float) -> Node:
+    return Node(name=name, id=node_id, cpus=cpus, gpus=gpus, memory_bytes=int(memory))
 
 
 def _times(part: float, whole: float) -> int:

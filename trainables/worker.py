@@ -28,6 +28,7 @@ from trainables.collective import Collective, CollectiveError
 from trainables.config import TrialConfig
 from trainables.data import DataOptions
 from trainables.evaluation import FixedInputs, TrialEvaluator, load_pictures
+from trainables.faults import fault_of, insist
 from trainables.gan import GanTrainer
 from trainables.guards import Interval, collapsed, saturated
 from trainables.metrics import parse_any_metric
@@ -56,25 +57,27 @@ class Assignment:
 def train_loop(loop: dict[str, Any]) -> None:
     """What ``TorchTrainer`` runs on every worker, until the mailbox has no more trials for the group.
 
-    An exception in a trial is told to the mailbox with its traceback and ends the group: the next trial gets fresh processes.
-    When a peer has gone, the trial is not at fault: Ray Train restarts the group and the mailbox hands the trial out again.
+    An exception in a trial is told to the mailbox with its traceback and whose fault it is, and ends the group: the next trial
+    gets fresh processes. When a peer has gone, Ray Train notices and ends the group.
     """
-    mailbox, group = loop["mailbox"], loop["group"]
+    mailbox = loop["mailbox"]
     torch.set_num_threads(loop["threads"])
     collective = Collective()
     device = ray.train.torch.get_device()
     finished: int | None = None
     while True:
-        handed = collective.broadcast(ray.get(mailbox.next.remote(group, finished)) if collective.rank == 0 else None)
+        handed = collective.broadcast(ray.get(mailbox.next.remote(finished)) if collective.rank == 0 else None)
         if handed is None:
             return
         assignment: Assignment = pickle.loads(handed)
         try:
-            run_trial(assignment, collective, device, lambda report: mailbox.report.remote(group, report))
+            run_trial(assignment, collective, device, lambda report: mailbox.report.remote(report))
         except CollectiveError:
             raise
-        except Exception:
-            ray.get(mailbox.fail.remote(group, assignment.number, traceback.format_exc()))
+        except Exception as error:
+            # What another worker raised is told by that one.
+            fault = None if isinstance(error, WorkerFailedError) else fault_of(error)
+            ray.get(mailbox.fail.remote(assignment.number, traceback.format_exc(), fault))
             return
         finished = assignment.number
 
@@ -102,7 +105,7 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
         intervals = [Interval(*pair) for pair in state["report"]["intervals"]]
         # The report may have been lost with the worker that wrote the checkpoint; the mailbox drops it if it was not. The run
         # may have been made longer or shorter since.
-        if verdict(state["report"] | {"resumed": True, "last": trainer.done}) == STOP:
+        if verdict(state["report"] | {"number": assignment.number, "resumed": True, "last": trainer.done}) == STOP:
             return
     started = time.time()
     for step in config.evaluation_steps():
@@ -173,6 +176,8 @@ def evaluate(trainer: GanTrainer, evaluator: TrialEvaluator, files: TrialFiles, 
     try:
         metrics = evaluator(trainer.sample)
     except (NotFiniteError, WorkerFailedError) as error:
+        if isinstance(error, WorkerFailedError) and error.kind != NotFiniteError.__name__:
+            raise
         return {"problem": f"{error} at {trainer.kimg:.2f} kimg"}
     driving = parse_any_metric(config.evaluation.metric)
     value = score(driving, metrics[str(driving)])
@@ -186,7 +191,8 @@ def evaluate(trainer: GanTrainer, evaluator: TrialEvaluator, files: TrialFiles, 
     }
     if trainer.collective.rank == 0:
         preview = png(grid(*evaluator.inputs.preview(trainer.sample, config.evaluation.preview)))
-        files.save(trainer.state_dict(), report | added, preview, is_best=value == score_best)
+        state, is_best = trainer.state_dict(), value == score_best
+        insist(lambda: files.save(state, report | added, preview, is_best=is_best))
     return added
 
 

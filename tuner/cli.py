@@ -35,13 +35,19 @@ def run(
 def resume(
     sweep: Annotated[Path, typer.Argument(help="The sweep's folder.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="path=value, over the sweep's spec; repeatable.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also try trials again that failed for other reasons than their training.")
+    ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take the sweep from a driver that seems to hold it but is certain to be gone.")
+    ] = False,
     as_json: Json = False,
     address: Address = None,
 ) -> None:
     """Go on with a sweep that was interrupted: unfinished trials from their checkpoints, then what is missing."""
     from tuner.commands import run as command
 
-    command.resume(sweep, overrides or [], as_json=as_json, address=address)
+    command.resume(sweep, overrides or [], as_json=as_json, address=address, take_over=take_over, retry_failed=retry_failed)
 
 
 @app.command()

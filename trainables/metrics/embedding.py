@@ -20,7 +20,15 @@ class NotFiniteError(ValueError):
 
 
 class WorkerFailedError(RuntimeError):
-    """Another worker of the same collective failed; the message repeats what it said."""
+    """Another worker of the same collective failed; the message repeats what it said.
+
+    Args:
+        kind: the name of the exception's class there.
+    """
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 def collect(
@@ -92,10 +100,10 @@ def together(collective: Collective, work: Callable[[], T]) -> T:
         result = work()
     except Exception as caught:  # reported to the other workers, then raised
         error = caught
-    reports = collective.gather(None if error is None else f"{type(error).__name__}: {error}")
+    reports = collective.gather(None if error is None else (type(error).__name__, str(error)))
     if error is not None:
         raise error
     for rank, report in enumerate(reports):
         if report is not None:
-            raise WorkerFailedError(f"worker {rank} failed: {report}")
+            raise WorkerFailedError(f"worker {rank} failed: {report[0]}: {report[1]}", report[0])
     return result  # type: ignore[return-value] # no error, so `work` has returned

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cluster.placement import plan, read_nodes, this_machine
+from cluster.placement import read_nodes, this_machine
 from cluster.session import connect, inside_job
 from trainables.scoring import score
 from tuner.commands.dry_run import show_plan
@@ -22,7 +22,8 @@ from tuner.commands.shipped import CODE
 from tuner.commands.terminal import INTERRUPTED, fail, print_json
 from tuner.commands.use import quoted, use_of
 from tuner.engine.group import TRAIN_ENVIRONMENT
-from tuner.engine.sweep import Outcome, group_shape, run_sweep
+from tuner.engine.lease import hold
+from tuner.engine.sweep import Outcome, placement_of, run_sweep
 from tuner.finish.calibration import calibrated
 from tuner.finish.export import export_best
 from tuner.finish.finalists import SOURCE, best_finalist, score_finalists
@@ -43,14 +44,16 @@ def run(file: Path, overrides: list[str], *, dry_run: bool, as_json: bool, addre
         if dry_run:
             _tell_doubts(spec, console)
             with _nodes(address) as nodes:
-                placement = plan(group_shape(spec), nodes, at_most=spec.budget.trials)
+                placement = placement_of(spec, nodes)
                 show_plan(spec, placement, console, as_json=as_json)
             return
         _check(spec, console, resuming=False)
         _run(spec, console, as_json=as_json, address=address)
 
 
-def resume(sweep: Path, overrides: list[str], *, as_json: bool, address: str | None) -> None:
+def resume(
+    sweep: Path, overrides: list[str], *, as_json: bool, address: str | None, take_over: bool = False, retry_failed: bool = False
+) -> None:
     """`gansweep resume`."""
     console = Console(stderr=as_json, markup=False)
     with input_errors():
@@ -60,7 +63,7 @@ def resume(sweep: Path, overrides: list[str], *, as_json: bool, address: str | N
             # The sweep's folder was moved or is mounted elsewhere: where it is now is where it goes on.
             spec = spec.model_copy(update={"storage": str(paths.folder.parent), "name": paths.folder.name})
         _check(spec, console, resuming=True)
-        _run(spec, console, as_json=as_json, address=address)
+        _run(spec, console, as_json=as_json, address=address, take_over=take_over, retry_failed=retry_failed)
 
 
 def _check(spec: SweepSpec, console: Console, *, resuming: bool) -> None:
@@ -78,40 +81,59 @@ def _tell_doubts(spec: SweepSpec, console: Console) -> None:
         console.print(f"warning: {doubt}", soft_wrap=True)
 
 
-def _run(spec: SweepSpec, console: Console, *, as_json: bool, address: str | None) -> None:
+def _run(
+    spec: SweepSpec,
+    console: Console,
+    *,
+    as_json: bool,
+    address: str | None,
+    take_over: bool = False,
+    retry_failed: bool = False,
+) -> None:
     _quiet()
     if inside_job():
         # `gansweep stop` sends SIGINT, which whatever descends from a background process of a shell is born to ignore.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    paths = SweepPaths(spec.root)
+    paths, say = SweepPaths(spec.root), functools.partial(console.print, soft_wrap=True)
     if address is None:
         # An embedded Ray would have this machine: what can never be placed on it is refused before Ray starts.
-        plan(group_shape(spec), this_machine())
-    console.print(f"sweep {spec.name}: {paths.folder}", soft_wrap=True)
-    console.print(f"watch: tensorboard --logdir {quoted(paths.tensorboard())}", soft_wrap=True)
-    with connect(address, code=CODE if address else (), env_vars=TRAIN_ENVIRONMENT):
+        placement_of(spec, this_machine())
+    say(f"sweep {spec.name}: {paths.folder}")
+    say(f"watch: tensorboard --logdir {quoted(paths.tensorboard())}")
+    with (
+        hold(paths.folder / paths.LEASE, take_over=take_over, say=say) as lease,
+        connect(address, code=CODE if address else (), env_vars=TRAIN_ENVIRONMENT),
+    ):
         if spec.evaluation_budget is not None:
             with console.status("measuring what training and evaluating cost"):
                 spec, chosen = calibrated(spec, cache_dir())
-            console.print(f"evaluation: {chosen.explanation}", soft_wrap=True)
-        outcome = run_sweep(spec, _progress_on(console))
-        metric = spec.metric
-        console.print(table(outcome.records, metric))
-        if outcome.interrupted:
-            left = outcome.records.unfinished()
-            console.print(f"interrupted; {len(left)} trials are unfinished. Go on: gansweep resume {quoted(paths.folder)}")
-            raise SystemExit(INTERRUPTED)
-        if not outcome.records.ranking():
-            fail("no trial reached an evaluation with a finite score; the reasons are in the table above", code=1)
+            say(f"evaluation: {chosen.explanation}")
+        outcome = run_sweep(spec, _progress_on(console), lease=lease, retry_failed=retry_failed)
+        console.print(table(outcome.records, spec.metric))
+        _ends_here(outcome, f"gansweep resume {quoted(paths.folder)}", console)
         try:
             source = _finalists(spec, paths, outcome, console)
         except KeyboardInterrupt:
             console.print(f"interrupted while scoring finalists. Go on: gansweep resume {quoted(paths.folder)}")
             raise SystemExit(INTERRUPTED) from None
-    folder = export_best(paths, spec)
+        folder = export_best(paths, spec)
     if as_json:
-        print_json(leaderboard(outcome.records, metric) | {"export": str(folder), "source": source})
+        print_json(leaderboard(outcome.records, spec.metric) | {"export": str(folder), "source": source})
     _show_result(spec, paths, outcome, folder, source, console)
+
+
+def _ends_here(outcome: Outcome, go_on: str, console: Console) -> None:
+    """Leaves with the right exit code where there is nothing to finish yet; says what is left where there is."""
+    left = len(outcome.records.unfinished())
+    if outcome.interrupted:
+        console.print(f"interrupted; {left} trials are unfinished. Go on: {go_on}")
+        raise SystemExit(INTERRUPTED)
+    if outcome.paused:
+        fail(f"the sweep has paused: {outcome.paused}.\n{left} trials are unfinished. Go on: {go_on}", code=1)
+    if not outcome.records.ranking():
+        fail("no trial reached an evaluation with a finite score; the reasons are in the table above", code=1)
+    if left:
+        console.print(f"the wall time is used up; {left} trials are unfinished. Go on with more of it: {go_on}")
 
 
 def _finalists(spec: SweepSpec, paths: SweepPaths, outcome: Outcome, console: Console) -> dict[str, float] | None:

@@ -1,4 +1,4 @@
-"""Tune's events, turned into records, files and what the user sees."""
+"""Tune's events, turned into files for people and what the user sees. Records are the scheduler's: they decide."""
 
 from __future__ import annotations
 
@@ -6,62 +6,71 @@ from typing import Any
 
 from ray import tune
 
-from trainables.metrics import AnyMetric
+from trainables.scoring import Metric
 from tuner.engine.group import reclaim
+from tuner.engine.ray_internals import actor_id_of
 from tuner.engine.starvation import Starvation
 from tuner.engine.unsaved import Unsaved
 from tuner.records.paths import SweepPaths
 from tuner.records.progress import Progress
-from tuner.records.tables import write_leaderboard
-from tuner.records.tensorboard import TensorBoardLog
-from tuner.records.trials import RecordBook
+from tuner.records.publisher import Publisher
+from tuner.records.trials import RecordBook, TrialRecord
 
 
 class SweepCallback(Unsaved, tune.Callback):
-    """Keeps records, leaderboard, TensorBoard and the progress display up to date. A trial is told by its Optuna number."""
+    """Keeps leaderboard, TensorBoard and the progress display up to date. A trial is told by its Optuna number."""
 
     def __init__(
         self,
         paths: SweepPaths,
         records: RecordBook,
-        metric: AnyMetric,
+        metric: Metric,
         progress: Progress,
         starvation: Starvation,
     ) -> None:
         self.starvation = starvation
-        self.paths, self.records, self.metric, self.progress = paths, records, metric, progress
-        self.log = TensorBoardLog(paths, metric)
+        self.records, self.progress = records, progress
+        self.log = Publisher(paths, records, metric)
+        self._trouble: str | None = None  # as it was told last
+        self.actors: set[str] = set()  # ids of all Tune actors that the sweep has had
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Tune's loop has turned once."""
         self.progress.waiting(self.starvation.reason())
+        if (trouble := self.log.trouble) != self._trouble:
+            self._trouble = trouble
+            self.progress.waiting(trouble)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has a Tune actor; its workers may still be starting."""
         record = self.records[trial.config["number"]]
-        self.log.start(record)
+        if (actor := actor_id_of(trial)) is not None and actor not in self.actors:
+            self.actors.add(actor)
+            self.starvation.started(actor)
+        self.log.started(record)
         self.progress.started(record)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
-        """A report came up. One that is known already (the trial goes on from a checkpoint) changes nothing."""
-        record = self.records[result["number"]]
-        if record.add(result):
-            self.records.save(record.number)
-            write_leaderboard(self.paths, self.records, self.metric)
-            self.log.report(record, record.reports[-1])
-            self.progress.reported(record)
+        """A report or a failure came up; what it says is noted already."""
+        if (actor := actor_id_of(trial)) is not None:
+            # After a failure the group is another one, which may have to wait for room.
+            (self.starvation.started if "fault" in result else self.starvation.reported)(actor)
+
+    def reported(self, record: TrialRecord) -> None:
+        """A trial has a new report."""
+        self.log.reported(record)
+        self.progress.reported(record)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial ended by its budget or was stopped."""
+        """A trial ended, or will go on in another group."""
         self._ended(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial failed, perhaps because its Tune actor died: what that one held is taken back here."""
+        """A trial's Tune actor has gone; what it held is taken back, or the next group would wait for it for ever."""
         reclaim()
         self._ended(trial)
 
     def _ended(self, trial: Any) -> None:
         record = self.records[trial.config["number"]]
-        self.log.end(record)
-        write_leaderboard(self.paths, self.records, self.metric)
+        self.log.ended(record)
         self.progress.ended(record)

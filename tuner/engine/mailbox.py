@@ -1,136 +1,119 @@
-"""The one actor through which assignments go down to worker groups and reports come up to their Tune actors.
+"""The actor through which trials go down to one worker group and its reports come up to the Tune actor that owns both.
 
-Everything is keyed by (trial, step), so each message may be sent twice without harm: a worker that died after reporting resumes
-from its checkpoint and reports the same step again; the second report finds the verdict already given, or waits for it.
-The mailbox holds no CPU and no tensors.
+Each group has its own, on its owner's node: losing one costs one trial an attempt, a thousand of them wake nobody but their own.
+Everything is keyed by (trial, step): a message that comes late, of a trial that is over, changes nothing.
+The mailbox holds no CPU and no tensors, and imports neither torch nor what it passes on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import ray
 
-MAX_DELIVERIES = 4  # of one assignment without a new report in between, before the trial is held to be at fault
+STOP = "stop"
 
 
-@dataclass
-class _Group:
-    """One worker group's side of the mailbox."""
-
-    number: int | None = None  # of the open trial
-    assignment: bytes = b""  # the open trial, pickled
-    deliveries: int = 0
-    report: dict[str, Any] | None = None  # the newest
-    verdict: tuple[int, int, str] | None = None  # (trial, step, verdict), the newest
-    failure: str | None = None  # traceback of the open assignment
-    closed: bool = False
-
-
-@ray.remote(num_cpus=0, max_concurrency=1000)
-class Mailbox:
-    """Assignments, reports and verdicts, by worker group."""
+class MailboxState:
+    """Assignments, reports and verdicts of one worker group. The actor is `Mailbox`; this is all that it does."""
 
     def __init__(self) -> None:
-        self._groups: dict[str, _Group] = {}
+        self._number: int | None = None  # of the open trial
+        self._assignment = b""
+        self._report: dict[str, Any] | None = None  # the open trial's newest
+        self._verdict: tuple[int, int, str] | None = None  # (trial, step, verdict), the newest
+        self._failure: dict[str, Any] | None = None  # of the open trial
+        self._closed = False
         self._changed = asyncio.Condition()
 
-    # What a Tune actor calls.
+    # What the Tune actor calls.
 
-    async def assign(self, group: str, number: int, assignment: bytes) -> None:
-        """Hands the next trial to a group, whose previous trial must have ended.
+    async def assign(self, number: int, assignment: bytes) -> None:
+        """Hands the next trial to the group, whose previous trial must have ended.
 
         Args:
             assignment: pickled, so that the mailbox need not import what it passes on (torch alone would take seconds).
         """
-        state = self._group(group)
-        state.number, state.assignment, state.deliveries = number, assignment, 0
-        state.report = state.verdict = state.failure = None
+        self._number, self._assignment = number, assignment
+        self._report = self._failure = None
         await self._notify()
 
-    async def receive(self, group: str, after_step: int, timeout_s: float) -> dict[str, Any] | None:
-        """The open trial's report of a step beyond ``after_step``, or ``{"failure": traceback}``; None when the time is up."""
+    async def receive(self, after_step: int, timeout_s: float) -> dict[str, Any] | None:
+        """The open trial's report of a step beyond ``after_step``, or ``{"failure": traceback, "fault": kind}``; None when the
+        time is up."""
 
         def ready() -> bool:
-            state = self._group(group)
-            return state.failure is not None or (state.report is not None and state.report["step"] > after_step)
+            return self._failure is not None or (self._report is not None and self._report["step"] > after_step)
 
         if not await self._wait(ready, timeout_s):
             return None
-        state = self._group(group)
-        return {"failure": state.failure} if state.failure is not None else state.report
+        return self._failure or self._report
 
-    async def decide(self, group: str, trial: int, step: int, verdict: str) -> None:
+    async def decide(self, trial: int, step: int, verdict: str) -> None:
         """Answers the report of ``step``: the worker goes on, or ends the trial."""
-        self._group(group).verdict = (trial, step, verdict)
+        self._verdict = (trial, step, verdict)
         await self._notify()
 
-    async def close(self, group: str) -> None:
+    async def close(self) -> None:
         """No more trials for this group: its loop ends."""
-        self._group(group).closed = True
+        self._closed = True
         await self._notify()
 
-    # What a worker group's rank 0 calls.
+    # What the worker group calls.
 
-    async def next(self, group: str, finished: int | None) -> bytes | None:
+    async def next(self, finished: int | None) -> bytes | None:
         """Waits for the group's next trial, as `assign` was given it; None when there are no more.
 
         Args:
-            finished: the trial that the caller has ended; None from a fresh process, which gets the open assignment again.
+            finished: the trial that the caller has ended.
         """
-        state = self._group(group)
-        if finished is not None and state.number == finished:
-            state.number = None
-        await self._wait(lambda: state.closed or (state.number is not None and state.failure is None))
-        if state.closed:
-            return None
-        state.deliveries += 1
-        if state.deliveries > MAX_DELIVERIES:
-            state.failure = f"the workers of this trial died {MAX_DELIVERIES} times without a new report (out of memory?)"
-            await self._notify()
-            return await self.next(group, finished)
-        return state.assignment
+        if finished is not None and self._number == finished:
+            self._number = None
+        await self._wait(lambda: self._closed or (self._number is not None and self._failure is None))
+        return None if self._closed else self._assignment
 
-    async def report(self, group: str, report: dict[str, Any]) -> str:
-        """Hands up a report and waits for its verdict."""
-        state = self._group(group)
+    async def report(self, report: dict[str, Any]) -> str:
+        """Hands up a report and waits for its verdict. One of a trial that is not open any more is answered by STOP."""
         trial, step = report["number"], report["step"]
-        if not report["resumed"] or state.report is None or state.report["step"] < step:
-            state.report, state.deliveries = report, 1
+        if trial == self._number:
+            self._report = report
             await self._notify()
-        answered = self._answers(state, trial, step)
-        await self._wait(lambda: state.closed or answered())
-        return state.verdict[2] if answered() and state.verdict else "stop"
 
-    async def fail(self, group: str, trial: int, traceback: str) -> None:
-        """The open trial raised an exception on one of the workers; the first traceback is kept.
+        def answer() -> str | None:
+            if self._verdict is not None and self._verdict[0] == trial and self._verdict[1] >= step:
+                return self._verdict[2]
+            return STOP if self._closed or trial != self._number else None
 
-        Returns when the group is closed. A worker that raised meanwhile would have Train start the group anew, in a placement
-        group that nobody knows of yet when this one's owner gives the group back.
+        await self._wait(lambda: answer() is not None)
+        return answer() or STOP
+
+    async def fail(self, trial: int, traceback: str, fault: str | None) -> None:
+        """The open trial raised an exception on one of the workers; the first that is told is kept.
+
+        Args:
+            fault: whose it is (`trainables.faults`); None from a worker that only repeats what another one will tell.
+
+        Returns when the group is closed, so that the exception is known before the worker has gone.
         """
-        state = self._group(group)
-        if state.number == trial and state.failure is None:
-            state.failure = traceback
+        if self._number == trial and self._failure is None and fault is not None:
+            self._failure = {"failure": traceback, "fault": fault}
             await self._notify()
-        await self._wait(lambda: state.closed)
-
-    def _group(self, name: str) -> _Group:
-        return self._groups.setdefault(name, _Group())
-
-    @staticmethod
-    def _answers(state: _Group, trial: int, step: int) -> Any:
-        return lambda: state.verdict is not None and state.verdict[0] == trial and state.verdict[1] >= step
+        await self._wait(lambda: self._closed)
 
     async def _notify(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 
-    async def _wait(self, ready: Any, timeout_s: float | None = None) -> bool:
+    async def _wait(self, ready: Callable[[], bool], timeout_s: float | None = None) -> bool:
         async with self._changed:
             try:
                 await asyncio.wait_for(self._changed.wait_for(ready), timeout_s)
             except TimeoutError:
                 return False
         return True
+
+
+# A few calls wait at a time: the owner's, rank 0's, and after an exception one of each worker.
+Mailbox = ray.remote(num_cpus=0, max_concurrency=10_000)(MailboxState)

@@ -10,11 +10,20 @@ import asyncio
 import threading
 from typing import Any
 
+from ray._raylet import RAY_NODE_ID_KEY  # type: ignore[attr-defined]  # missing in its stub
 from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import get_or_create_autoscaling_coordinator
+from ray.train import FailureConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2._internal.execution.controller.state import RunningState
+from ray.train.v2._internal.execution.failure_handling import FailureDecision, FailurePolicy
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
+
+NODE_LABEL: str = RAY_NODE_ID_KEY
+"""The label by which a selector of labels names nodes; Ray documents its value, ``ray.io/node-id``, but gives no public name."""
 
 
 def start_coordinator() -> None:
@@ -35,6 +44,35 @@ def keep_actors(tune_controller: Any, trial: Any, count: int) -> None:
         cache.increase_max(trial.placement_group_factory, count)
 
 
+def drop_idle_actors(tune_controller: Any) -> None:
+    """Has Tune end the actors that it keeps for reuse, unless a trial waits for one.
+
+    Publicly it ends them when the whole search is over: the first group to fall idle would hold its GPUs until the slowest trial
+    has ended.
+    """
+    if tune_controller._actor_cache.num_cached_objects and not tune_controller._pending_trials:
+        tune_controller._cleanup_cached_actors(force_all=True)
+
+
+def actor_id_of(trial: Any) -> str | None:
+    """The id of the actor that runs a Tune trial, by which its placement groups are known; None while it has none."""
+    actor = trial.temporary_state.ray_actor
+    return None if actor is None else str(actor._actor_id.hex())
+
+
+class _WaitsForRoomAlone(FailurePolicy):
+    """Goes on trying while the cluster has no room for a group; everything else is told to the sweep.
+
+    Train's own policy counts both alike, or retries for ever and in silence.
+    """
+
+    def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:
+        waits = isinstance(training_failed_error, ControllerError) and isinstance(
+            training_failed_error.controller_failure, WorkerGroupStartupTimeoutError
+        )
+        return FailureDecision.RETRY if waits else FailureDecision.RAISE
+
+
 class InProcessTrainer(TorchTrainer):
     """A `TorchTrainer` that starts no process but the workers and what joins them.
 
@@ -46,13 +84,14 @@ class InProcessTrainer(TorchTrainer):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.given_up = threading.Event()  # ends `fit` soon, whatever the workers do
+        self.nodes: list[str] = []  # ids of the workers' nodes, by rank, once they are placed
 
     def _create_default_callbacks(self) -> list[Any]:
         unused = (PlacementGroupCleanerCallback, DatasetsCallback)
         return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
-        controller = TrainController(**arguments)
+        controller = TrainController(**arguments | {"failure_policy": _WaitsForRoomAlone(FailureConfig(max_failures=0))})
 
         async def control() -> None:
             while not controller.get_state().is_terminal():
@@ -61,6 +100,8 @@ class InProcessTrainer(TorchTrainer):
                         workers.abort()
                     return
                 await controller._run_control_loop_iteration()
+                if not self.nodes and isinstance(controller.get_state(), RunningState):
+                    self.nodes = [worker.metadata.node_id for worker in controller.get_worker_group().get_workers()]
 
         asyncio.run(control())
         return controller._build_result()

@@ -1,70 +1,131 @@
-"""Tune's side of every scheduling rule: it guards trials against divergence and the wall time, then asks the rule."""
+"""Tune's side of every scheduling rule: it notes each report, guards trials against divergence and the wall time, asks the rule.
+
+A verdict is given when what it rests on is on disk, in this order: the report, the rule's state, the trial's end. A driver that
+is killed between any two of them goes on from the trial's checkpoint, whose report is judged alike.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from trainables.storage import Storage
-from tuner.engine.ray_internals import keep_actors
-from tuner.engine.trial import failure_reason
+from tuner.engine.failures import Failures
+from tuner.engine.patience import Patience
+from tuner.engine.ray_internals import drop_idle_actors, keep_actors
 from tuner.engine.unsaved import Unsaved
-from tuner.records.trials import RecordBook, State
+from tuner.records.files import Journal, append, seal
+from tuner.records.paths import SweepPaths
+from tuner.records.trials import Fault, RecordBook, State, TrialRecord
 
-_FILE = "scheduler.json"
+
+class RuleState:
+    """A rule's entries in the sweep's folder, in a file that only grows: a verdict's cost does not grow with the sweep.
+
+    Raises:
+        ValueError: the file is damaged elsewhere than at its end.
+    """
+
+    def __init__(self, file: Path, rule: Any) -> None:
+        self._file, self._rule = file, rule
+        try:
+            journal = Journal.read(file)
+        except ValueError as error:
+            remedy = "put back a copy, or delete it, and the scheduler starts without its rungs"
+            raise ValueError(f"{file} {error}: {remedy}") from None
+        self._size = journal.size
+        # A last line that lacks but its newline is written again.
+        rule.restore([line["entry"] for line in journal.lines])
+        self._written = journal.whole
+
+    def save(self) -> None:
+        """Appends what the rule has added. May be called again after an OSError."""
+        new = self._rule.state()[self._written :]
+        if new:
+            self._size = append(self._file, self._size, b"".join(seal({"entry": entry}) for entry in new))
+            self._written += len(new)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a scheduler works with beside its rule."""
+
+    paths: SweepPaths
+    records: RecordBook
+    patience: Patience
+    failures: Failures
+    reported: Callable[[TrialRecord], None]  # told of each new report
+    exhausted: Callable[[], bool]  # whether there is nothing to propose now
 
 
 class SweepScheduler(Unsaved, FIFOScheduler):
-    """Tune's side: guards every trial against divergence and the wall time, then asks the rule from SCHEDULERS.
+    """Guards every trial against divergence and the wall time, then asks the rule from SCHEDULERS.
 
     Args:
         rule: an instance of an entry of SCHEDULERS.
-        storage: the sweep's folder, where the rule's state is kept.
-        deadline: `time.time()` at which trials stop at their next report; None for no limit.
+        deadline: `time.time()` at which trials stop at their next report, to go on when the sweep is resumed; None for no limit.
         keep_warm: how many worker groups Tune should keep between trials.
     """
 
-    def __init__(self, rule: Any, records: RecordBook, storage: Storage, deadline: float | None, keep_warm: int) -> None:
+    def __init__(self, rule: Any, surroundings: Surroundings, deadline: float | None, keep_warm: int) -> None:
         super().__init__()
-        self.rule, self.records, self.storage, self.deadline, self.keep_warm = rule, records, storage, deadline, keep_warm
-        if storage.exists(_FILE):
-            rule.restore(json.loads(storage.read_bytes(_FILE)))
+        self.rule, self.sweep, self.deadline, self.keep_warm = rule, surroundings, deadline, keep_warm
+        self.rule_state = RuleState(surroundings.paths.folder / surroundings.paths.SCHEDULER, rule)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Tells Tune's actor cache to keep every group, not one: two trials that end at once would lose a warm group."""
         if self.keep_warm > 1:
             keep_actors(tune_controller, trial, self.keep_warm)
 
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Gives idle groups back when there is nothing left for them, then leaves the choice to Tune."""
+        if self.sweep.exhausted():
+            drop_idle_actors(tune_controller)
+        return super().choose_trial_to_run(tune_controller)
+
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """CONTINUE, or STOP with the reason in the trial's record."""
-        number = result["number"]
+        """CONTINUE, or STOP with the reason in the trial's record; a record that stays RUNNING goes on later."""
+        number, sweep = result["number"], self.sweep
+        if "fault" in result:
+            sweep.failures.happened(number, Fault(result["fault"]), result["failure"], result["nodes"])
+            return TrialScheduler.STOP
+        report = result["report"].data
+        if self._noted(report):
+            sweep.reported(sweep.records[number])
+        sweep.failures.reported(result.get("nodes", ()))
         # NaN passes every comparison as false, so the rule must never see it.
-        problem = result["problem"] or (
-            None if math.isfinite(result["score_best"]) else f"its best score is {result['score_best']}"
+        problem = report["problem"] or (
+            None if math.isfinite(report["score_best"]) else f"its best score is {report['score_best']}"
         )
         if problem:
-            self.records.end(number, State.FAILED, problem)
+            return self._end(number, State.FAILED, problem, Fault.TRAINING)
+        reason = self.rule.decide(number, report["kimg"], report["score_best"])
+        sweep.patience.insist(f"writing {sweep.paths.SCHEDULER}", self.rule_state.save)
+        if report["last"]:
+            return self._end(number, State.COMPLETE, "reached its budget of images")
+        if reason is not None:
+            return self._end(number, State.STOPPED, reason)
+        if self.deadline is not None and time.time() > self.deadline:
             return TrialScheduler.STOP
-        reason = self.rule.decide(number, result["kimg"], result["score_best"])
-        self.storage.write_bytes(_FILE, json.dumps(self.rule.state()).encode())
-        if result["last"]:
-            self.records.end(number, State.COMPLETE, "reached its budget of images")
-            return TrialScheduler.STOP
-        if reason is None and self.deadline is not None and time.time() > self.deadline:
-            reason = "the sweep's wall time is used up"
-        if reason is None:
-            return TrialScheduler.CONTINUE
-        self.records.end(number, State.STOPPED, reason)
-        return TrialScheduler.STOP
+        return TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Closes the record with the last line of the trial's traceback, which its Tune actor has written."""
-        number = trial.config["number"]
+        """The Tune actor has gone, and its group with it."""
         # Not `trial.get_error()`, which reads what Tune will have uploaded later.
-        said = Path(trial.error_file).read_bytes() if trial.error_file and Path(trial.error_file).is_file() else b""
-        self.records.end(number, State.FAILED, failure_reason(self.storage, number, said))
+        file = Path(trial.error_file) if trial.error_file else None
+        said = file.read_text(errors="replace") if file is not None and file.is_file() else "no reason is known"
+        self.sweep.failures.happened(trial.config["number"], Fault.INFRASTRUCTURE, f"its Tune actor died: {said}", ())
+
+    def _noted(self, report: dict[str, Any]) -> bool:
+        records = self.sweep.records
+        return self.sweep.patience.insist(f"writing trial {report['number']}'s reports", lambda: records.report(report))
+
+    def _end(self, number: int, state: State, reason: str, fault: Fault | None = None) -> str:
+        end = self.sweep.records.end
+        self.sweep.patience.insist(f"writing trial {number}'s record", lambda: end(number, state, reason, fault))
+        return TrialScheduler.STOP

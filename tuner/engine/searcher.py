@@ -2,8 +2,9 @@
 
 Why not ``ray.tune.search.optuna.OptunaSearch``: it tells early-stopped trials as COMPLETE with their last value, so a FID after
 two evaluations is ranked beside one after eighty; it leaves trials with a NaN value RUNNING for ever; and it forgets its study
-with the process. Here stopped trials are PRUNED with their intermediate values, failed ones FAIL with the cause, and trials that
-a killed driver left RUNNING are proposed again first, to go on from their checkpoints.
+with the process. Here stopped trials are PRUNED with their intermediate values, and so are those whose training went wrong: TPE
+learns to keep away. Ones with a configuration that cannot run FAIL with the cause, which TPE ignores. Trials that a killed driver
+left RUNNING, or under which infrastructure failed, are proposed again first, to go on from their checkpoints.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import math
 import time
 import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
@@ -21,10 +23,12 @@ from ray.tune.search import Searcher
 from search_spaces.space import Space
 from trainables.config import TrialConfig
 from tuner.engine.unsaved import Unsaved
-from tuner.records.trials import RecordBook, State
+from tuner.records.trials import Fault, RecordBook, State
 from tuner.spec.trial_config import trial_config
 
 STUDY = "gansweep"
+RETRY_OF = "retry_of"
+"""The attribute of a trial that is another one tried again: that one's number."""
 
 
 def open_study(storage: optuna.storages.BaseStorage) -> optuna.Study:
@@ -46,7 +50,7 @@ def sampler(seed: int, number: int) -> optuna.samplers.TPESampler:
 
 
 class OptunaSearcher(Unsaved, Searcher):
-    """Proposes at most ``trials`` trials over all runs of the sweep.
+    """Proposes at most ``trials`` trials over all runs of the sweep, those that a user had tried again apart.
 
     Args:
         study: from `open_study`.
@@ -56,6 +60,7 @@ class OptunaSearcher(Unsaved, Searcher):
         seed: of the sampler.
         records: where values are noted and outcomes read.
         deadline: `time.time()` after which nothing more is proposed; None for no limit.
+        avoid: gives the ids of nodes that a trial should keep away from.
     """
 
     def __init__(
@@ -67,60 +72,115 @@ class OptunaSearcher(Unsaved, Searcher):
         seed: int,
         records: RecordBook,
         deadline: float | None = None,
+        avoid: Callable[[], list[str]] = list,
     ) -> None:
         super().__init__(metric="score_best", mode="min")
         self.study, self.space, self.base, self.trials, self.seed, self.records = study, space, base, trials, seed, records
-        self._unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self.deadline, self.avoid = deadline, avoid
         self._open: dict[str, optuna.Trial] = {}  # by Tune's trial id
-        self.deadline = deadline
+        self._again: list[int] = []  # ids of trials to be taken up again, before any new one
+        self._count = 0  # trials that are in the study
+        self.retried: set[int] = set()  # numbers of trials that were tried again under another one
+        self._queued: list[int] = []  # numbers of these that have not been proposed
+        for frozen in study.get_trials(deepcopy=False):
+            self._count += 1
+            if RETRY_OF in frozen.user_attrs:
+                self.retried.add(frozen.user_attrs[RETRY_OF])
+            if frozen.state == TrialState.WAITING:
+                self._queued.append(frozen.number)
+            if frozen.state == TrialState.RUNNING:
+                self._take_up(frozen)
+            elif frozen.number in records.unknown:
+                self._restore(frozen)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is nothing to propose now; an infrastructure failure may change that."""
+        return not self._again and not self._queued and self._count >= self.trials + len(self.retried)
+
+    def try_again(self, number: int) -> int:
+        """Has a trial that failed tried again under a new number, which is returned: Optuna's ended trials stay ended."""
+        failed = self.study.get_trials(deepcopy=False)[number]
+        self.study.enqueue_trial(failed.params, user_attrs={RETRY_OF: number})
+        self._queued.append(self._count)
+        self._count += 1
+        self.retried.add(number)
+        return self._queued[-1]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next trial's config; `Searcher.FINISHED` when there are no more."""
+        """The next trial's config; None when there may be more later, `Searcher.FINISHED` when there are no more."""
         if self.deadline is not None and time.time() > self.deadline:
             return Searcher.FINISHED
-        if self._unfinished:
-            frozen = self._unfinished.pop(0)
-            trial = optuna.Trial(self.study, frozen._trial_id)
-        elif len(self.study.get_trials(deepcopy=False)) < self.trials:
-            number = len(self.study.get_trials(deepcopy=False))
-            self.study.sampler = sampler(self.seed, number)
-            trial = self.study.ask()
+        if self.exhausted:
+            return None if self._open else Searcher.FINISHED
+        if self._again:
+            number = self.study._storage.get_trial(self._again[0]).number
+            self.study.sampler = sampler(self.seed, number)  # a driver killed in `suggest` has left some values open
+            trial = optuna.Trial(self.study, self._again.pop(0))
         else:
-            return Searcher.FINISHED
+            number = self._queued.pop(0) if self._queued else self._count
+            self.study.sampler = sampler(self.seed, number)
+            trial = self.study.ask()  # the first in the queue, if there is one
+            assert trial.number == number
+            self._count = max(self._count, number + 1)
         # For a trial taken up again this returns the values that the journal holds.
         values = self.space.suggest(trial)
         config: TrialConfig = trial_config(self.base, values)
         self._open[trial_id] = trial
         self.records.open(trial.number, values)
-        return {"number": trial.number, "trial": config.model_dump(mode="json")}
+        return {"number": trial.number, "trial": config.model_dump(mode="json"), "avoid": self.avoid()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Reports the best score so far as the intermediate value at the result's step."""
+        """Reports the best score so far as the intermediate value at the images seen: steps of different batch sizes differ."""
         trial = self._open.get(trial_id)
-        if trial is None or not math.isfinite(result["score_best"]):
-            return
-        # A trial that goes on from its checkpoint reports that step again, which Optuna would warn about.
-        if result["step"] not in self.study._storage.get_trial(trial._trial_id).intermediate_values:
-            trial.report(result["score_best"], step=result["step"])
+        if trial is not None:
+            self._note(trial._trial_id, result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tells the study how the trial ended, which its record knows."""
+        """Tells the study how the trial ended, which its record knows; one that is still running there is proposed again."""
         if trial_id not in self._open:
             return
         if result:  # Tune tells a stopping trial's last result here only
             self.on_trial_result(trial_id, result)
         trial = self._open.pop(trial_id)
-        record = self.records[trial.number]
-        trial.set_user_attr("reason", record.reason)
-        if record.state == State.COMPLETE:
-            self.study.tell(trial, record.score_best)
-        elif record.state == State.STOPPED:
-            self.study.tell(trial, state=TrialState.PRUNED)
+        if self.records[trial.number].state == State.RUNNING:
+            self._again.append(trial._trial_id)
         else:
-            self.study.tell(trial, state=TrialState.FAIL)
+            self._tell(trial.number, trial._trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the journal is always up to date."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore: a resumed sweep opens the journal."""
+
+    def _take_up(self, frozen: optuna.trial.FrozenTrial) -> None:
+        """A trial that the last driver left RUNNING: told, where only that was missing, else to be proposed again."""
+        if frozen.number in self.records and self.records[frozen.number].state != State.RUNNING:
+            for report in self.records[frozen.number].reports:
+                self._note(frozen._trial_id, report)
+            self._tell(frozen.number, frozen._trial_id)
+        else:
+            self._again.append(frozen._trial_id)
+
+    def _note(self, trial_id: int, report: Mapping[str, Any]) -> None:
+        images, storage = round(report["kimg"] * 1000), self.study._storage
+        # A trial that goes on from its checkpoint reports that step again.
+        if math.isfinite(report["score_best"]) and images not in storage.get_trial(trial_id).intermediate_values:
+            storage.set_trial_intermediate_value(trial_id, images, report["score_best"])
+
+    def _restore(self, frozen: optuna.trial.FrozenTrial) -> None:
+        """The record of a trial that ended, and whose file cannot be read, from what the journal knows."""
+        state = {TrialState.COMPLETE: State.COMPLETE, TrialState.PRUNED: State.STOPPED}.get(frozen.state, State.FAILED)
+        self.records.restore(frozen.number, self.space.suggest(frozen), state, frozen.user_attrs.get("reason", "unknown"))
+
+    def _tell(self, number: int, trial_id: int) -> None:
+        record = self.records[number]
+        self.study._storage.set_trial_user_attr(trial_id, "reason", record.reason)
+        if record.state == State.COMPLETE:
+            self.study.tell(number, record.score_best)
+        elif record.state == State.STOPPED or record.fault == Fault.TRAINING:
+            # Pruned with what it reached; TPE takes one that reached nothing for the worst of all, and keeps away from there.
+            self.study.tell(number, state=TrialState.PRUNED)
+        else:
+            self.study.tell(number, state=TrialState.FAIL)

@@ -9,10 +9,13 @@ from cluster.placement import GroupShape, PlacementError, plan, read_nodes
 
 _PATIENCE_S = 20.0
 _LOOK_EVERY_S = 5.0
+_FORGET_AFTER_S = 3 * _LOOK_EVERY_S
 
 
 class Starvation:
-    """Looks now and then at this job's placement groups that wait for resources.
+    """Looks now and then whether the sweep's worker groups wait for resources, while any of them has not reported yet.
+
+    A group is known by the Tune actor that owns it: Train gives its placement group up every minute and asks for another.
 
     Args:
         shape: what a worker group asks for.
@@ -20,18 +23,34 @@ class Starvation:
 
     def __init__(self, shape: GroupShape) -> None:
         self.shape = shape
+        self._silent: set[str] = set()  # ids of Tune actors whose group has been started and has not reported
         self._looked_at = 0.0
-        self._waiting_since: dict[str, float] = {}
+        self._seen: dict[str, tuple[float, float]] = {}  # id of a Tune actor → its group waits since, and was last seen to
+
+    def started(self, actor: str) -> None:
+        """A Tune actor starts a group."""
+        self._silent.add(actor)
+
+    def reported(self, actor: str) -> None:
+        """A Tune actor's group is at work."""
+        self._silent.discard(actor)
+
+    def ended(self, actor: str) -> None:
+        """A Tune actor has gone."""
+        self._silent.discard(actor)
 
     def reason(self) -> str | None:
         """Why worker groups have been waiting for longer than is usual; None when none has. Cheap to call often."""
         now = time.monotonic()
-        if now - self._looked_at < _LOOK_EVERY_S:
+        if not self._silent or now - self._looked_at < _LOOK_EVERY_S:
             return None
         self._looked_at = now
-        waiting = {group.id for group in held_placement_groups() if group.state != "CREATED"}
-        self._waiting_since = {group: self._waiting_since.get(group, now) for group in waiting}
-        starved = [since for since in self._waiting_since.values() if now - since > _PATIENCE_S]
+        for group in held_placement_groups():
+            if group.creator in self._silent and group.state != "CREATED":
+                since, _ = self._seen.get(group.creator, (now, now))
+                self._seen[group.creator] = since, now
+        self._seen = {actor: times for actor, times in self._seen.items() if now - times[1] < _FORGET_AFTER_S}
+        starved = [since for since, _ in self._seen.values() if now - since > _PATIENCE_S]
         if not starved:
             return None
         seconds = now - min(starved)

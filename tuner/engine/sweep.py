@@ -5,42 +5,41 @@ Tune is an engine without memory here: what a sweep knows is its journal, its sc
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import optuna
-import ray
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from ray import tune
 
 from cluster.environment import environment
 from cluster.janitor import held_placement_groups, remove_placement_groups
-from cluster.placement import GroupShape, PlacementPlan, plan, read_nodes
+from cluster.placement import GroupShape, Node, PlacementError, PlacementPlan, plan, read_nodes
 from tuner.engine.callbacks import SweepCallback
-from tuner.engine.mailbox import Mailbox
+from tuner.engine.ending import Ending
+from tuner.engine.failures import Failures
+from tuner.engine.journal import SweepJournal
+from tuner.engine.lease import Lease
+from tuner.engine.patience import Patience
+from tuner.engine.probe import check_nodes
 from tuner.engine.ray_internals import start_coordinator
-from tuner.engine.scheduler import SweepScheduler
+from tuner.engine.scheduler import Surroundings, SweepScheduler
 from tuner.engine.searcher import OptunaSearcher, open_study
 from tuner.engine.starvation import Starvation
 from tuner.engine.trial import GroupTrial, TrialContext
 from tuner.records.paths import SweepPaths, cache_dir
 from tuner.records.progress import Progress
 from tuner.records.tables import write_leaderboard, write_tables
-from tuner.records.trials import RecordBook
+from tuner.records.trials import Fault, RecordBook, State
 from tuner.schedulers import SCHEDULERS
 from tuner.spec import SweepSpec, dump_spec
 
-# Tune writes no files of its own that anyone reads: results, TensorBoard and state are the sweep's.
-# Signals are ours to handle; without its new output engine it keeps quiet at verbose=0.
-_TUNE_ENVIRONMENT = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_DISABLE_SIGINT_HANDLER": "1"}
+TUNE_ACTOR_BYTES = 900 * 2**20
+"""What a Tune actor, which holds Train's controller, takes of a node's memory beside its workers (docs/reliability.md)."""
+
+_GIVEN_BACK_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,8 @@ class Outcome:
     """How a run of a sweep ended."""
 
     records: RecordBook
-    interrupted: bool  # by Ctrl-C or SIGTERM; `gansweep resume` goes on
+    interrupted: bool = False  # by Ctrl-C or SIGTERM; `gansweep resume` goes on
+    paused: str | None = None  # why it cannot go on by itself: failures in a row, or another driver
 
 
 def group_shape(spec: SweepSpec) -> GroupShape:
@@ -63,94 +63,159 @@ def group_shape(spec: SweepSpec) -> GroupShape:
     )
 
 
-def run_sweep(spec: SweepSpec, progress_of: Callable[..., Progress]) -> Outcome:
+def placement_of(spec: SweepSpec, nodes: Sequence[Node]) -> PlacementPlan:
+    """How many worker groups of the sweep run at once on these nodes, and where.
+
+    Raises:
+        PlacementError: not even one can ever be placed.
+    """
+    actors = sum(node.memory_bytes // TUNE_ACTOR_BYTES for node in nodes)
+    if actors < 1:
+        rule = f"a group needs {TUNE_ACTOR_BYTES / 2**30:.1f} GiB of memory of one node beside its workers'"
+        raise PlacementError(f"{rule}, and none has as much: {', '.join(map(str, nodes))}")
+    wanted = min(spec.budget.trials, spec.resources.max_groups or spec.budget.trials)
+    return plan(group_shape(spec), nodes, at_most=min(wanted, actors))
+
+
+def run_sweep(
+    spec: SweepSpec, progress_of: Callable[..., Progress], *, lease: Lease | None = None, retry_failed: bool = False
+) -> Outcome:
     """Runs a sweep, or what is left of one, on the Ray that this process is connected to.
 
     Args:
         progress_of: makes the display from (records, trials, deadline, metric).
+        lease: what keeps other drivers away, held by the caller; the sweep ends when it is lost.
+        retry_failed: whether trials that failed for other reasons than their training are tried again.
 
     Raises:
         PlacementError: the cluster can never place even one worker group.
+        NodesError: some nodes see neither the sweep's folder nor its pictures.
     """
     paths = SweepPaths(spec.root)
-    placement = plan(group_shape(spec), read_nodes(), at_most=spec.budget.trials)
+    nodes = read_nodes()
+    placement = placement_of(spec, nodes)
     paths.storage.write_bytes(paths.SPEC, dump_spec(spec))
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = open_study(JournalStorage(JournalFileBackend(str(paths.folder / paths.JOURNAL))))
+    check_nodes(paths, [spec.data.path, *([spec.source] if spec.source else [])], nodes)
     records = RecordBook(paths.trials)
-    metric = spec.metric
-    deadline = time.time() + spec.budget.wall_minutes * 60 if spec.budget.wall_minutes else None
-    interrupted = _Interrupted()
-    with progress_of(records, spec.budget.trials, deadline, metric) as progress, interrupted.watch():
+    ending = Ending(spec.budget.wall_minutes * 60 if spec.budget.wall_minutes else None)
+    if lease is not None:
+        ending.because.append(lambda: f"the sweep has been taken over by {lease.lost}" if lease.lost else None)
+    with progress_of(records, spec.budget.trials, ending.deadline, spec.metric) as progress, ending.signals():
+        patience = Patience(progress.waiting, ending.reason)
+        failures = Failures(
+            paths,
+            records,
+            patience,
+            retries=spec.retries,
+            breaker=spec.breaker,
+            can_do_without=lambda ids: _fits_without(ids, placement.shape),
+        )
+        ending.because.append(lambda: failures.paused)
+        searcher = _searcher(spec, paths, records, patience, ending, failures)
+        if retry_failed:
+            _retry_failed(records, searcher)
+        callback = SweepCallback(paths, records, spec.metric, progress, Starvation(placement.shape))
+        surroundings = Surroundings(
+            paths=paths,
+            records=records,
+            patience=patience,
+            failures=failures,
+            reported=callback.reported,
+            exhausted=lambda: searcher.exhausted,
+        )
         start_coordinator()
-        mailbox = Mailbox.remote()  # type: ignore[attr-defined]
-        callback = SweepCallback(paths, records, metric, progress, Starvation(placement.shape))
-        searcher = OptunaSearcher(study, spec.search_space(), spec.base, spec.budget.trials, spec.seed, records, deadline)
-        _fit(spec, paths, placement, mailbox, searcher, callback, deadline)
-        callback.log.close()
-    write_leaderboard(paths, records, metric)
-    write_tables(paths, records, metric)
-    return Outcome(records, interrupted.happened)
+        try:
+            _fit(spec, placement, surroundings, searcher, callback, ending)
+        except Exception:
+            # The storage was away when the sweep was told to end: what could not be written is in the checkpoints.
+            if ending.reason() is None:
+                raise
+        finally:
+            callback.log.close()
+            _give_back(callback.actors)
+    if lease is not None and lease.lost:
+        return Outcome(records, paused=ending.reason())  # its files are another driver's now
+    write_leaderboard(paths, records, spec.metric)
+    write_tables(paths, records, spec.metric)
+    return Outcome(records, ending.interrupted, failures.paused)
+
+
+def _searcher(
+    spec: SweepSpec, paths: SweepPaths, records: RecordBook, patience: Patience, ending: Ending, failures: Failures
+) -> OptunaSearcher:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = open_study(JournalStorage(SweepJournal(paths.folder / paths.JOURNAL, patience)))
+    for number in records.unfinished():
+        records.reopen(number)  # what failed before this run counts no more
+    return OptunaSearcher(
+        study, spec.search_space(), spec.base, spec.budget.trials, spec.seed, records, ending.deadline, failures.avoid
+    )
+
+
+def _retry_failed(records: RecordBook, searcher: OptunaSearcher) -> None:
+    """Has every trial tried again that failed for another reason than its training, unless that has been done before."""
+    for record in records.all():
+        if record.state == State.FAILED and record.fault != Fault.TRAINING and record.number not in searcher.retried:
+            searcher.try_again(record.number)
 
 
 def _fit(
     spec: SweepSpec,
-    paths: SweepPaths,
     placement: PlacementPlan,
-    mailbox: Any,
+    surroundings: Surroundings,
     searcher: OptunaSearcher,
     callback: SweepCallback,
-    deadline: float | None,
+    ending: Ending,
 ) -> None:
-    context = TrialContext(mailbox, placement.shape, spec.data, paths.trials, cache_dir())
+    paths = surroundings.paths
+    context = TrialContext(placement.shape, spec.data, paths.trials, cache_dir())
     rule = SCHEDULERS[spec.scheduler.name](spec.scheduler, spec.budget.kimg, spec.metric)
     warm = spec.isolation == "warm"
     scratch = paths.folder / ".tune"
-    with environment(_TUNE_ENVIRONMENT):
+    with environment(_tune_environment(placement.concurrency)):
         tuner = tune.Tuner(
-            # Tune refuses an actor that asks for nothing; a byte of memory takes no CPU from the workers.
-            tune.with_resources(tune.with_parameters(GroupTrial, context=context), {"memory": 1}),
+            tune.with_resources(tune.with_parameters(GroupTrial, context=context), {"memory": TUNE_ACTOR_BYTES}),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
-                scheduler=SweepScheduler(rule, searcher.records, paths.storage, deadline, placement.concurrency if warm else 0),
+                scheduler=SweepScheduler(rule, surroundings, ending.deadline, placement.concurrency if warm else 0),
                 num_samples=-1,  # the searcher says when there are no more
                 max_concurrent_trials=placement.concurrency,
                 reuse_actors=warm,
             ),
-            run_config=tune.RunConfig(name="run", storage_path=str(scratch), verbose=0, callbacks=[callback]),
+            run_config=tune.RunConfig(name="run", storage_path=str(scratch), verbose=0, callbacks=[callback], stop=ending),
         )
         try:
             tuner.fit()
         finally:
-            # What a Tune actor had no time to give back.
-            remove_placement_groups(group.id for group in held_placement_groups())
-            ray.kill(mailbox)
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-class _Interrupted:
-    """Turns Ctrl-C and SIGTERM (which `ray job stop` sends) into an orderly end of Tune's loop, and notes that they came."""
+def _tune_environment(groups: int) -> dict[str, str]:
+    """Tune writes no files of its own that anyone reads: results, TensorBoard and state are the sweep's, and so are signals."""
+    return {
+        "RAY_AIR_NEW_OUTPUT": "0",  # without its new output engine it keeps quiet at verbose=0
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+        "TUNE_MAX_PENDING_TRIALS_PG": str(groups),  # with a searcher of one's own it would start one group after another
+    }
 
-    def __init__(self) -> None:
-        self.happened = False
 
-    @contextlib.contextmanager
-    def watch(self) -> Iterator[None]:
-        """Handles both signals inside the block; does nothing outside the main thread, where Python takes no signals."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
+def _fits_without(nodes: Iterable[str], shape: GroupShape) -> bool:
+    """Whether the rest of the cluster can place a group."""
+    left_out = set(nodes)
+    try:
+        plan(shape, [node for node in read_nodes() if node.id not in left_out])
+    except PlacementError:
+        return False
+    return True
+
+
+def _give_back(actors: set[str]) -> None:
+    """Removes what Tune actors of this sweep had no time to give back; others of this process's job are not ours."""
+    deadline = time.monotonic() + _GIVEN_BACK_WITHIN_S
+    while ours := [group for group in held_placement_groups() if group.creator in actors]:
+        remove_placement_groups(group.id for group in ours)
+        if time.monotonic() > deadline:
             return
-
-        def handle(number: int, frame: Any) -> None:
-            self.happened = True
-            # Tune ends its loop on SIGUSR1 just as on SIGINT, whose handler is ours.
-            os.kill(os.getpid(), signal.SIGUSR1)
-
-        # Outside of Tune's loop SIGUSR1 must do nothing; by default it would kill the process.
-        handlers = {signal.SIGINT: handle, signal.SIGTERM: handle, signal.SIGUSR1: lambda number, frame: None}
-        previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        time.sleep(0.2)

@@ -2,12 +2,17 @@
 
 Tune calls ``step`` when a trial may go on: that call is the permission. An early stop is the absence of the next ``step``: the
 actor is reset with the next trial's config (``reuse_actors``), or stopped, and only then is the verdict STOP sent.
+
+A failure is a result like any other, with whose fault it is: what follows is the sweep's to decide (`tuner.engine.failures`).
+The group it came from is given back at once, and the next trial starts another.
 """
 
 from __future__ import annotations
 
+import math
 import pickle
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,41 +21,43 @@ from ray import tune
 
 from cluster.placement import GroupShape
 from trainables.data import DataOptions
+from trainables.faults import INFRASTRUCTURE
 from trainables.storage import Storage
 from trainables.worker import CONTINUE, STOP, Assignment
-from tuner.engine.group import WarmGroup
+from tuner.engine.group import GroupEndedError, WarmGroup
 from tuner.records.paths import trial_folder
+
+_POLL_S = 1.0  # how soon the end of a group is noticed that could not say so
 
 
 @dataclass(frozen=True)
 class TrialContext:
     """What all trials of a sweep share."""
 
-    mailbox: Any
     shape: GroupShape
     data: DataOptions
     storage: Storage  # rooted at the folder of all trials
     cache_dir: str
 
 
-_ERROR = "error.txt"
+@dataclass(frozen=True)
+class Report:
+    """A worker's report as it was sent: Tune shows searchers and schedulers a dictionary that it has flattened."""
 
-
-class TrialFailedError(RuntimeError):
-    """A trial's own exception; the message is its traceback on the worker."""
+    data: dict[str, Any]
 
 
 class GroupTrial(tune.Trainable):
-    """One Tune actor = one worker group; one Tune trial = one assignment.
+    """One Tune actor = one worker group at a time; one Tune trial = one assignment.
 
-    The config is ``{"number": Optuna number, "trial": TrialConfig as JSON data}``.
+    The config is ``{"number": Optuna number, "trial": TrialConfig as JSON data, "avoid": ids of nodes to keep away from}``.
     """
 
     def setup(self, config: dict[str, Any], context: TrialContext | None = None) -> None:
         assert context is not None
         self.context = context
-        self.step_reported = -1  # of the open trial; -1 before its first report
         self.group: WarmGroup | None = None
+        self.groups_started = 0
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -59,25 +66,26 @@ class GroupTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        if self.step_reported >= 0:
-            self._answer(CONTINUE)
-        mailbox, group = self.context.mailbox, self._group()
-        while True:
-            report = ray.get(mailbox.receive.remote(group.name, self.step_reported, 1.0))
-            if report is not None:
-                break
-            group.check()
+        try:
+            report = self._next_report()
+        except GroupEndedError as error:
+            return self._failed(str(error), INFRASTRUCTURE, error.nodes)
+        except ray.exceptions.RayError as error:  # the mailbox has gone
+            return self._failed(f"the way to its worker group is broken: {error}", INFRASTRUCTURE, self._group().nodes)
         if "failure" in report:
-            self.context.storage.write_bytes(f"{trial_folder(self.number)}/{_ERROR}", report["failure"].encode())
-            raise TrialFailedError(report["failure"])
+            return self._failed(report["failure"], report["fault"], self._group().nodes)
         self.step_reported = report["step"]
-        return dict(report)
+        return {
+            "number": self.number,
+            "kimg": report["kimg"],
+            "score_best": report["score_best"],
+            "report": Report(report),
+            "nodes": self._group().nodes,
+        }
 
     def cleanup(self) -> None:
-        if self.group is not None:
-            self._end_trial()
-            self.group.release()
-            self.group = None
+        self._end_trial()
+        self._give_back()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Tune keeps no state: the workers write the checkpoints."""
@@ -86,8 +94,14 @@ class GroupTrial(tune.Trainable):
         """Tune restores no state: a trial goes on from its own newest checkpoint."""
 
     def _begin(self, config: dict[str, Any]) -> None:
+        """Hands the trial to the group. One that cannot take it is noticed at the first `step`."""
         self.number = config["number"]
-        self.step_reported = -1
+        self.step_reported = -1  # of the open trial; -1 before its first report
+        if self.group is not None and set(config["avoid"]) & {*self.group.nodes}:
+            self._give_back()
+        if self.group is None:
+            self.groups_started += 1
+            self.group = WarmGroup(f"group-{self.trial_id}-{self.groups_started}", self.context.shape, config["avoid"])
         assignment = Assignment(
             number=self.number,
             config=config["trial"],
@@ -96,31 +110,36 @@ class GroupTrial(tune.Trainable):
             cache_dir=self.context.cache_dir,
             handed_over_at=time.time(),
         )
-        if self.group is None:
-            self.group = WarmGroup(f"group-{self.trial_id}", self.context.mailbox, self.context.shape)
-        ray.get(self.context.mailbox.assign.remote(self.group.name, self.number, pickle.dumps(assignment)))
+        self._sent = self.group.mailbox.assign.remote(self.number, pickle.dumps(assignment))
+
+    def _next_report(self) -> dict[str, Any]:
+        mailbox, group = self._group().mailbox, self._group()
+        if self.step_reported >= 0:
+            ray.get(mailbox.decide.remote(self.number, self.step_reported, CONTINUE))
+        ray.get(self._sent)
+        while True:
+            report = ray.get(mailbox.receive.remote(self.step_reported, _POLL_S))
+            if report is not None:
+                return dict(report)
+            group.check()
+
+    def _failed(self, failure: str, fault: str, nodes: Iterable[str]) -> dict[str, Any]:
+        self.step_reported = -1
+        self._give_back()
+        return {"number": self.number, "failure": failure, "fault": fault, "nodes": [*nodes], "score_best": math.nan}
 
     def _end_trial(self) -> None:
-        if self.step_reported >= 0:
-            self._answer(STOP)
+        if self.group is not None and self.step_reported >= 0:
+            try:
+                ray.get(self.group.mailbox.decide.remote(self.number, self.step_reported, STOP))
+            except ray.exceptions.RayError:
+                self._give_back()
 
-    def _answer(self, verdict: str) -> None:
-        ray.get(self.context.mailbox.decide.remote(self._group().name, self.number, self.step_reported, verdict))
+    def _give_back(self) -> None:
+        if self.group is not None:
+            self.group.release()
+            self.group = None
 
     def _group(self) -> WarmGroup:
         assert self.group is not None
         return self.group
-
-
-def failure_reason(sweep: Storage, number: int, said_by_ray: bytes) -> str:
-    """Why trial ``number`` failed, in one line: the end of the traceback that its Tune actor wrote.
-
-    Args:
-        said_by_ray: what Ray knows of the failure; kept in the trial's folder where the actor could write nothing.
-    """
-    name = f"trials/{trial_folder(number)}/{_ERROR}"
-    if not sweep.exists(name):
-        sweep.write_bytes(name, said_by_ray)
-        return f"its Tune actor died (what Ray says: {name})"
-    lines = [line for line in sweep.read_bytes(name).decode().splitlines() if line.strip()]
-    return f"{lines[-1]} (traceback: {name})"

@@ -27,6 +27,8 @@ class SweepPaths:
     TRIALS_TABLE = "trials.parquet"
     HISTORY_TABLE = "history.parquet"
     FINALISTS = "finalists.json"
+    SCHEDULER = "scheduler.jsonl"
+    LEASE = "driver.lease"
 
     def __init__(self, root: str | Path) -> None:
         self.storage = Storage(root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from trainables.registry import Options
@@ -26,9 +27,9 @@ class NoStopping:
         """Never stops a trial."""
         return None
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> list[Any]:
         """Nothing."""
-        return {}
+        return []
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: Sequence[Any]) -> None:
         """Nothing."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -35,40 +37,50 @@ class SuccessiveHalving:
         self.reduction_factor = options.reduction_factor
         self.rungs: list[tuple[float, dict[int, float]]] = []  # kimg → best score by trial number
         self.stopped: dict[int, str] = {}  # trial number → why
+        self._ordered: list[list[float]] = []  # the scores at each rung, best first
+        self._state: list[Any] = []
         kimg = options.grace_kimg
         while kimg < max_kimg * (1 - 1e-9):
             self.rungs.append((kimg, {}))
+            self._ordered.append([])
             kimg *= options.reduction_factor
 
     def decide(self, number: int, kimg: float, score_best: float) -> str | None:
         """Why trial ``number`` must stop at this report; None when it goes on. The same report asked again is answered alike."""
         if number in self.stopped:
             return self.stopped[number]
-        for rung, values in self.rungs:
+        for (rung, values), ordered in zip(self.rungs, self._ordered, strict=True):
             if kimg < rung * (1 - 1e-9) or number in values:
                 continue
             values[number] = score_best
+            bisect.insort(ordered, score_best)
             survivors = max(1, math.floor(len(values) / self.reduction_factor))
-            place = sorted(values.values()).index(score_best) + 1
+            place = bisect.bisect_left(ordered, score_best) + 1
             if place > survivors:
                 best = shown(score(self.metric, score_best))
                 self.stopped[number] = (
                     f"best {label(self.metric)} {best} is {_ordinal(place)} of {len(values)} trials at the rung of {rung:g} kimg"
                     f"; the best {survivors} {'go' if survivors > 1 else 'goes'} on"
                 )
+            self._state.append([number, rung, score_best, self.stopped.get(number)])
+            if number in self.stopped:
                 return self.stopped[number]
         return None
 
-    def state(self) -> dict[str, Any]:
-        """What a resumed sweep needs, as JSON data."""
-        rungs = [[rung, {str(number): best for number, best in values.items()}] for rung, values in self.rungs]
-        return {"rungs": rungs, "stopped": {str(number): reason for number, reason in self.stopped.items()}}
+    def state(self) -> list[Any]:
+        """What a resumed sweep needs, as JSON data: an entry for each trial at each rung, which only grows."""
+        return self._state
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Takes `state` up again; rungs that the spec no longer has are dropped."""
-        known = dict(state.get("rungs", ()))  # nothing of it where the sweep ran under another scheduler before
-        self.rungs = [(rung, {int(k): v for k, v in known.get(rung, {}).items()}) for rung, _ in self.rungs]
-        self.stopped = {int(number): reason for number, reason in state.get("stopped", {}).items()}
+    def restore(self, state: Sequence[Any]) -> None:
+        """Takes `state` up again; rungs that the spec no longer has are passed over."""
+        places = {rung: place for place, (rung, _) in enumerate(self.rungs)}
+        for number, rung, score_best, reason in state:
+            if rung in places:
+                self.rungs[places[rung]][1][number] = score_best
+                bisect.insort(self._ordered[places[rung]], score_best)
+            if reason is not None:
+                self.stopped[number] = reason
+        self._state = [*self._state, *state]
 
 
 def _ordinal(n: int) -> str:

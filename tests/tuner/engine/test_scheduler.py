@@ -1,180 +1,61 @@
-"""Successive halving worked by hand, and Tune's side of every scheduler: divergence, wall time, reasons, state on disk."""
+"""Tune's side of every scheduler: divergence, failures, wall time, reasons, state on disk."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 from ray.tune.schedulers import TrialScheduler
 
-from trainables.metrics import AnyMetric, parse_any_metric
-from trainables.storage import Storage
-from tuner.engine.scheduler import SweepScheduler
-from tuner.records.trials import RecordBook, State
-from tuner.schedulers import SCHEDULERS, SuccessiveHalving
-from tuner.schedulers.successive_halving import SuccessiveHalvingOptions
+from tests.tuner.schedulers.test_successive_halving import FID, halving
+from tuner.engine.failures import Failures
+from tuner.engine.patience import Patience
+from tuner.engine.scheduler import Surroundings, SweepScheduler
+from tuner.engine.trial import Report
+from tuner.records.paths import SweepPaths
+from tuner.records.trials import Fault, RecordBook, State
+from tuner.schedulers import SCHEDULERS
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
-FID = parse_any_metric("fid[efficientnet_lite0,64px,n=32]")
-
-
-def halving(max_kimg: float = 9, grace: float = 1, factor: float = 3, metric: AnyMetric = FID) -> SuccessiveHalving:
-    return SuccessiveHalving(SuccessiveHalvingOptions(grace_kimg=grace, reduction_factor=factor), max_kimg, metric)
-
-
-@pytest.mark.parametrize(
-    ("max_kimg", "grace", "factor", "rungs"),
-    [
-        (9, 1, 3, [1, 3]),  # at 9 the trial ends by itself
-        (9.01, 1, 3, [1, 3, 9]),
-        (4.5, 0.5, 3, [0.5, 1.5]),
-        (16, 1, 2, [1, 2, 4, 8]),
-        (0.3, 0.1, 3, [0.1]),  # 0.1 * 3 is a little more than 0.3 in floating point: it is the end, not a rung
-        (1, 2, 3, []),
-    ],
-)
-def test_rungs(max_kimg: float, grace: float, factor: float, rungs: list[float]) -> None:
-    assert [rung for rung, _ in halving(max_kimg, grace, factor).rungs] == pytest.approx(rungs)
-
-
-def test_worked_by_hand() -> None:
-    """η = 3, rungs at 1 and 3 kimg. At a rung with n trials so far, the best max(1, ⌊n/3⌋) go on."""
-    rule = halving()
-    table = [
-        # trial, kimg, best FID, place among those at the rung so far, goes on
-        (0, 1, 100.0, True),  # 1st of 1
-        (1, 1, 120.0, False),  # 2nd of 2
-        (2, 1, 90.0, True),  # 1st of 3: 90 100 120
-        (0, 3, 80.0, True),  # 1st of 1 at 3 kimg
-        (3, 1, 95.0, False),  # 2nd of 4: 90 95 100 120, one goes on
-        (4, 1, 91.0, False),  # 2nd of 5
-        (5, 1, 92.0, False),  # 3rd of 6, two go on
-        (6, 1, 90.5, True),  # 2nd of 7, two go on
-        (2, 3, 85.0, False),  # 2nd of 2 at 3 kimg
-        (6, 3, 70.0, True),  # 1st of 3 at 3 kimg
-        (0, 5, 60.0, True),  # beyond the last rung
-    ]
-    for number, kimg, fid, goes_on in table:
-        assert (rule.decide(number, kimg, fid) is None) == goes_on, (number, kimg)
-    assert rule.rungs == [(1, {0: 100, 1: 120, 2: 90, 3: 95, 4: 91, 5: 92, 6: 90.5}), (3, {0: 80, 2: 85, 6: 70})]
-
-
-def test_reasons_are_readable() -> None:
-    rule = halving(grace=0.5)
-    rule.decide(0, 0.5, 100)
-    assert rule.decide(1, 0.512, 123.456) == "best FID 123.5 is 2nd of 2 trials at the rung of 0.5 kimg; the best 1 goes on"
-    for number in range(2, 12):
-        rule.decide(number, 0.5, 100 + number)
-    # The 13th trial here: 4 go on, and it is behind all.
-    assert rule.decide(12, 0.5, 999) == "best FID 999.0 is 13th of 13 trials at the rung of 0.5 kimg; the best 4 go on"
-
-
-def test_a_metric_of_which_more_is_better_is_shown_as_it_is() -> None:
-    rule = halving(metric=parse_any_metric("psnr[n=8]"))
-    assert rule.decide(0, 1, -24.5) is None
-    assert rule.decide(1, 1, -21.25) == "best PSNR 21.2 is 2nd of 2 trials at the rung of 1 kimg; the best 1 goes on"
-
-
-def test_the_first_at_a_rung_goes_on_however_bad() -> None:
-    assert halving().decide(0, 1, 1e9) is None
-
-
-def test_ties_share_a_place() -> None:
-    rule = halving(factor=2)
-    assert rule.decide(0, 1, 50) is None
-    assert rule.decide(1, 1, 50) is None
-    assert rule.decide(2, 1, 51) is not None
-
-
-def test_before_the_grace_period_nothing_is_compared() -> None:
-    rule = halving()
-    rule.decide(0, 1, 10)
-    assert rule.decide(1, 0.99, 1e6) is None
-    assert rule.rungs[0][1] == {0: 10}
-
-
-def test_a_rung_between_two_evaluations_counts_at_the_next() -> None:
-    rule = halving()
-    rule.decide(0, 1.4, 10)
-    rule.decide(0, 2.8, 8)
-    assert rule.decide(0, 4.2, 5) is None
-    assert rule.rungs == [(1, {0: 10}), (3, {0: 5})]
-
-
-def test_a_report_beyond_several_rungs_is_judged_at_each() -> None:
-    rule = halving(max_kimg=100)
-    rule.decide(0, 1, 10)
-    assert rule.decide(1, 30, 5) is None
-    assert [sorted(values) for _, values in rule.rungs] == [[0, 1], [1], [1], [1], []]
-
-
-def test_a_verdict_waits_for_nobody_and_never_changes() -> None:
-    """Asynchronous: a trial is judged by those before it alone; whoever comes later changes nothing."""
-    fids = [100, 90, 95, 80, 85, 70, 99, 60]
-
-    def verdicts(count: int) -> list[bool]:
-        rule = halving()
-        return [rule.decide(number, 1, fid) is None for number, fid in enumerate(fids[:count])]
-
-    whole = verdicts(len(fids))
-    for count in range(len(fids)):
-        assert verdicts(count) == whole[:count]
-    assert whole == [True, True, False, True, False, True, False, True]
-
-
-def test_asked_again_it_says_the_same() -> None:
-    # A killed driver's trial goes on from its checkpoint, which reports the step once more.
-    rule = halving()
-    assert rule.decide(0, 1, 100) is None
-    reason = rule.decide(1, 1, 110)
-    assert reason is not None
-    for number in range(2, 6):
-        rule.decide(number, 1, 10 + number)
-    assert rule.decide(0, 1, 100) is None
-    assert rule.decide(1, 1, 110) == reason
-    again = halving()
-    again.restore(json.loads(json.dumps(rule.state())))
-    assert again.decide(0, 1, 100) is None
-    assert again.decide(1, 1, 110) == reason
-    assert again.decide(1, 1.5, 1) == reason
-
-
-def test_a_longer_budget_keeps_the_rungs_that_are_left() -> None:
-    short = halving(max_kimg=9)
-    short.decide(0, 1, 100)
-    short.decide(0, 3, 90)
-    longer = halving(max_kimg=20)
-    longer.restore(short.state())
-    assert longer.rungs == [(1, {0: 100}), (3, {0: 90}), (9, {})]
-    other = halving(max_kimg=20, grace=2)
-    other.restore({})  # what `none` leaves
-    other.restore(short.state())
-    assert other.rungs == [(2, {}), (6, {}), (18, {})]
-
-
-@pytest.mark.parametrize("options", [{}, {"grace_kimg": 0}, {"grace_kimg": 1, "reduction_factor": 1}, {"grace_kimg": math.inf}])
-def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
-        SuccessiveHalvingOptions(**options)
 
 
 class Sweep:
     """A sweep's folder with its records and a scheduler, fed with results by hand."""
 
     def __init__(self, folder: Path, rule: Any, deadline: float | None = None) -> None:
-        self.storage = Storage(folder)
-        self.records = RecordBook(self.storage.at("trials"))
-        self.scheduler = SweepScheduler(rule, self.records, self.storage, deadline, keep_warm=0)
+        paths = SweepPaths(folder)
+        self.storage = paths.storage
+        self.storage.write_bytes(paths.SPEC, b"")
+        self.records = RecordBook(paths.trials)
+        patience = Patience(print, lambda: None)
+        self.failures = Failures(paths, self.records, patience, retries=1, breaker=4, can_do_without=lambda nodes: True)
+        self.told: list[int] = []  # numbers of the trials whose reports were new
+        surroundings = Surroundings(
+            paths=paths,
+            records=self.records,
+            patience=patience,
+            failures=self.failures,
+            reported=lambda record: self.told.append(record.number),
+            exhausted=lambda: False,
+        )
+        self.scheduler = SweepScheduler(rule, surroundings, deadline, keep_warm=0)
 
-    def result(self, number: int, kimg: float, score_best: float, *, last: bool = False, problem: str | None = None) -> str:
+    def result(self, number: int, kimg: float, score_best: float, *, last: bool = False, **told: Any) -> str:
         if number not in self.records:
             self.records.open(number, {})
-        result = {"number": number, "kimg": kimg, "score": score_best, "score_best": score_best, "last": last, "problem": problem}
+        report = {
+            "number": number, "step": round(kimg * 10), "kimg": kimg, "score": score_best, "score_best": score_best, "losses": {},
+            "last": last, "problem": None, "resumed": False, "seconds_training": 1.0, "seconds_to_first_step": 1.0,
+        } | told  # fmt: skip
+        return self.scheduler.on_trial_result(None, None, {"number": number, "report": Report(report), "nodes": ["a"]})
+
+    def failure(self, number: int, fault: str, text: str = "Traceback\nValueError: why", nodes: tuple[str, ...] = ("a",)) -> str:
+        if number not in self.records:
+            self.records.open(number, {})
+        result = {"number": number, "fault": fault, "failure": text, "nodes": [*nodes]}
         return self.scheduler.on_trial_result(None, None, result)
 
     def outcome(self, number: int) -> tuple[State, str]:
@@ -222,7 +103,7 @@ class TestContract:
     def test_wall_time(self, name: str, tmp_path: Path) -> None:
         sweep = Sweep(tmp_path, SCHEDULERS[name](options_of(name), 9, FID), deadline=time.time() - 1)
         assert sweep.result(0, 1, 50) == STOP
-        assert sweep.outcome(0) == (State.STOPPED, "the sweep's wall time is used up")
+        assert sweep.outcome(0) == (State.RUNNING, ""), "a resume with more time goes on with it"
         later = Sweep(tmp_path / "later", SCHEDULERS[name](options_of(name), 9, FID), deadline=time.time() + 3600)
         assert later.result(0, 1, 50) == CONTINUE
 
@@ -258,25 +139,90 @@ class TestContract:
 def test_best_so_far_decides_not_the_last_value(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, halving())
     sweep.result(0, 1, 100)
-    result = {"number": 1, "kimg": 1, "score": 500.0, "score_best": 90.0, "last": False, "problem": None}
-    sweep.records.open(1, {})
-    assert sweep.scheduler.on_trial_result(None, None, result) == CONTINUE
+    assert sweep.result(1, 1, 90, score=500) == CONTINUE
 
 
-def test_an_exception_closes_the_record_with_its_last_line(tmp_path: Path) -> None:
+def test_an_exception_of_the_trial_closes_its_record_with_its_last_line(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, halving())
-    sweep.records.open(3, {})
-    sweep.storage.write_bytes("trials/0003/error.txt", b"Traceback ...\n  File\nValueError: no such thing\n\n")
+    assert sweep.failure(3, "configuration", "Traceback ...\n  File\nValueError: no such thing\n\n") == STOP
+    assert sweep.outcome(3) == (State.FAILED, "ValueError: no such thing (traceback: trials/0003/error.txt)")
+    assert sweep.records[3].fault == Fault.CONFIGURATION
+    assert b"ValueError" in sweep.storage.read_bytes("trials/0003/error.txt")
+
+
+def test_a_dead_tune_actor_is_nobodys_fault_until_it_happens_again_and_again(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, halving())  # one retry
+    sweep.records.open(4, {})
 
     class Trial:
-        config = {"number": 3}  # noqa: RUF012
+        config = {"number": 4}  # noqa: RUF012
         error_file = str(tmp_path / "of_ray.txt")
 
-    sweep.scheduler.on_trial_error(None, Trial)
-    assert sweep.outcome(3) == (State.FAILED, "ValueError: no such thing (traceback: trials/0003/error.txt)")
-    sweep.records.open(4, {})
     Path(Trial.error_file).write_text("ActorDiedError: out of memory")
-    Trial.config = {"number": 4}
     sweep.scheduler.on_trial_error(None, Trial)
-    assert sweep.outcome(4) == (State.FAILED, "its Tune actor died (what Ray says: trials/0004/error.txt)")
-    assert sweep.storage.read_bytes("trials/0004/error.txt") == b"ActorDiedError: out of memory"
+    assert sweep.outcome(4) == (State.RUNNING, "")
+    sweep.scheduler.on_trial_error(None, Trial)
+    state, reason = sweep.outcome(4)
+    assert (state, sweep.records[4].fault) == (State.FAILED, Fault.INFRASTRUCTURE)
+    assert "2 infrastructure failures without a new report: its Tune actor died: ActorDiedError: out of memory" in reason
+    assert sweep.storage.read_bytes("trials/0004/error.txt") == b"its Tune actor died: ActorDiedError: out of memory"
+
+
+def test_a_report_wipes_the_slate_clean(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, halving(max_kimg=1000, grace=500))
+    for kimg in (1, 2, 3):
+        assert sweep.failure(0, "infrastructure") == STOP
+        assert sweep.result(0, kimg, 50) == CONTINUE
+    assert sweep.outcome(0)[0] == State.RUNNING
+    assert sweep.failures.paused is None
+
+
+def test_failures_in_a_row_pause_the_sweep_and_say_what_they_have_in_common(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, halving())
+    for number in range(3):
+        sweep.failure(
+            number, "configuration", "Traceback\nRuntimeError: no weights", nodes=("node-a", "node-b")[: 1 + number % 2]
+        )
+        assert sweep.failures.paused is None
+    sweep.failure(3, "infrastructure", "Traceback\nRuntimeError: no weights", nodes=("node-a",))
+    assert sweep.failures.paused == (
+        "4 failures in a row without one report: all of them RuntimeError: no weights, all on node node-a"
+    )
+
+
+def test_a_node_that_fails_again_and_again_is_kept_away_from_if_there_are_others(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, halving())
+    sweep.failure(0, "infrastructure", nodes=("bad",))
+    sweep.result(1, 1, 50)  # on node "a"
+    assert sweep.failures.avoid() == []
+    sweep.failure(2, "infrastructure", nodes=("bad",))
+    assert sweep.failures.avoid() == ["bad"]
+    sweep.failures._can_do_without = lambda nodes: False
+    assert sweep.failures.avoid() == []
+    sweep.failures._can_do_without = lambda nodes: True
+    sweep.failures.reported(["bad"])
+    assert sweep.failures.avoid() == []
+
+
+def test_training_that_went_wrong_is_told_apart(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, halving())
+    sweep.result(0, 1, 50, problem="the generator has collapsed")
+    assert sweep.records[0].fault == Fault.TRAINING
+    assert sweep.records[0].score_best == 50, "it keeps what it reached"
+    assert sweep.failures.paused is None
+
+
+def test_a_torn_last_entry_of_the_rungs_is_dropped_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, halving())
+    sweep.result(0, 1, 50)
+    sweep.result(1, 1, 60)
+    file = tmp_path / "scheduler.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-9])
+    again = Sweep(tmp_path, halving())
+    assert again.scheduler.rule.rungs[0][1] == {0: 50}
+    assert again.result(1, 1, 60) == STOP
+    assert file.read_bytes() == whole
+    file.write_bytes(whole.replace(b"50", b"40", 1))
+    with pytest.raises(ValueError, match=r"scheduler\.jsonl is damaged: line 1"):
+        Sweep(tmp_path, halving())

@@ -10,14 +10,15 @@ from typing import Any
 import optuna
 import pytest
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from search_spaces.space import Space
 from trainables.storage import Storage
-from tuner.engine.searcher import OptunaSearcher, open_study, sampler
-from tuner.records.trials import RecordBook, State
+from tuner.engine.journal import SweepJournal
+from tuner.engine.patience import Patience
+from tuner.engine.searcher import RETRY_OF, OptunaSearcher, open_study, sampler
+from tuner.records.trials import Fault, RecordBook, State
 
 SPACE = Space.parse(
     {
@@ -38,7 +39,7 @@ class Sweep:
     def __init__(self, folder: Path, trials: int = 10, seed: int = 0, deadline: float | None = None) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder.mkdir(exist_ok=True)
-        self.study = open_study(JournalStorage(JournalFileBackend(str(folder / "optuna.journal"))))
+        self.study = open_study(JournalStorage(SweepJournal(folder / "optuna.journal", Patience(print, lambda: None))))
         self.records = RecordBook(Storage(folder).at("trials"))
         self.searcher = OptunaSearcher(self.study, SPACE, BASE, trials, seed, self.records, deadline)
         self.ids: dict[int, str] = {}
@@ -53,20 +54,20 @@ class Sweep:
 
     @property
     def finished(self) -> bool:
-        return self.searcher.suggest("tune-none") == Searcher.FINISHED
+        """Nothing more is proposed; there may be more while trials run, under which infrastructure may fail."""
+        return self.searcher.suggest("tune-none") == (None if self.searcher._open else Searcher.FINISHED)
 
     def report(self, number: int, step: int, score_best: float, *, resumed: bool = False) -> None:
         """A report comes up: to the records, and to the searcher as Tune does."""
         result = {
-            "number": number, "step": step, "kimg": step / 10, "score": score_best, "score_best": score_best, "losses": {},
+            "number": number, "step": step, "kimg": step / 1000, "score": score_best, "score_best": score_best, "losses": {},
             "problem": None, "seconds_training": 1.0, "seconds_to_first_step": 1.0, "resumed": resumed,
         }  # fmt: skip
-        self.records[number].add(result)
-        self.records.save(number)
+        self.records.report(result)
         self.searcher.on_trial_result(self.ids[number], result)
 
-    def end(self, number: int, state: State, reason: str = "") -> None:
-        self.records.end(number, state, reason)
+    def end(self, number: int, state: State, reason: str = "", fault: Fault | None = None) -> None:
+        self.records.end(number, state, reason, fault)
         self.searcher.on_trial_complete(self.ids[number], error=state == State.FAILED)
 
     def stored(self, number: int) -> optuna.trial.FrozenTrial:
@@ -110,7 +111,7 @@ def test_the_last_result_that_tune_gives_only_at_the_end_is_kept(tmp_path: Path)
     sweep = Sweep(tmp_path)
     number = sweep.suggest()
     sweep.records.end(number, State.STOPPED, "why")
-    sweep.searcher.on_trial_complete(sweep.ids[number], {"step": 10, "score_best": 77.0})
+    sweep.searcher.on_trial_complete(sweep.ids[number], {"kimg": 0.01, "score_best": 77.0})
     assert sweep.stored(number).intermediate_values == {10: 77.0}
 
 
@@ -132,6 +133,80 @@ def test_a_value_that_is_not_finite_never_leaves_a_trial_running(tmp_path: Path,
     stored = Sweep(tmp_path).stored(number)
     assert (stored.state, stored.intermediate_values) == (TrialState.FAIL, {})
     assert Sweep(tmp_path).suggest() == 1
+
+
+def test_training_that_went_wrong_is_told_with_what_it_reached(tmp_path: Path) -> None:
+    """TPE ignores FAIL: it would propose the same again. What reached nothing counts as the worst of all."""
+    sweep = Sweep(tmp_path)
+    led, nothing = sweep.suggest(), sweep.suggest()
+    sweep.report(led, 10, 50.0)
+    sweep.end(led, State.FAILED, "collapsed", Fault.TRAINING)
+    sweep.end(nothing, State.FAILED, "d_loss is nan", Fault.TRAINING)
+    assert [(sweep.stored(n).state, sweep.stored(n).intermediate_values) for n in (led, nothing)] == [
+        (TrialState.PRUNED, {10: 50.0}),
+        (TrialState.PRUNED, {}),
+    ]
+
+
+def test_at_equal_images_the_better_score_is_the_better_trial_whatever_the_batch_size(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path)
+    small, large = sweep.suggest(), sweep.suggest()
+    for number, step, score_best in ((small, 1000, 300.0), (large, 125, 50.0)):  # batches of 8 and of 64, both at 8 kimg
+        sweep.searcher.on_trial_result(sweep.ids[number], {"step": step, "kimg": 8.0, "score_best": score_best})
+    assert [sweep.stored(n).intermediate_values for n in (small, large)] == [{8000: 300.0}, {8000: 50.0}]
+
+
+def test_a_trial_under_which_infrastructure_failed_is_proposed_again_first(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, trials=2)
+    first, second = sweep.suggest(), sweep.suggest()
+    assert sweep.finished
+    assert sweep.searcher.exhausted
+    sweep.searcher.on_trial_complete(sweep.ids[first], error=True)  # its record is still running
+    assert not sweep.searcher.exhausted
+    values = sweep.records[first].values
+    assert sweep.suggest() == first
+    assert sweep.records[first].values == values
+    assert sweep.stored(first).state == TrialState.RUNNING
+    sweep.end(second, State.COMPLETE)
+    assert sweep.finished
+
+
+def test_a_trial_whose_end_was_written_and_not_told_is_told_by_the_next_run(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    number = first.suggest()
+    first.report(number, 10, 50.0)
+    report = {"number": number, "step": 20, "kimg": 0.02, "score_best": 40.0, "losses": {}, "problem": None, "resumed": False}
+    first.records.report(report | {"score": 40.0, "seconds_training": 1.0, "seconds_to_first_step": 1.0})
+    first.records.end(number, State.STOPPED, "why")  # and then the driver is killed
+    second = Sweep(tmp_path)
+    assert (second.stored(number).state, second.stored(number).intermediate_values) == (TrialState.PRUNED, {10: 50.0, 20: 40.0})
+    assert second.suggest() == number + 1
+
+
+def test_a_failed_trial_is_tried_again_under_a_number_of_its_own(tmp_path: Path) -> None:
+    first = Sweep(tmp_path, trials=2)
+    for _ in range(2):
+        first.end(first.suggest(), State.FAILED, "why", Fault.CONFIGURATION)
+    second = Sweep(tmp_path, trials=2)
+    assert second.finished
+    assert second.searcher.try_again(0) == 2
+    third = Sweep(tmp_path, trials=2)  # killed before it was proposed
+    assert third.searcher.retried == {0}
+    assert third.suggest() == 2
+    assert third.stored(2).params == third.stored(0).params
+    assert third.stored(2).user_attrs == {RETRY_OF: 0}
+    assert third.finished
+
+
+def test_a_driver_killed_while_it_proposed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    whole = Sweep(tmp_path / "whole")
+    whole.suggest()
+    killed = Sweep(tmp_path / "killed")
+    killed.study.sampler = sampler(0, 0)
+    killed.study.ask()  # the trial is there, its values are not
+    again = Sweep(tmp_path / "killed")
+    assert again.suggest() == 0
+    assert again.stored(0).params == whole.stored(0).params
 
 
 def test_a_reopened_journal_proposes_unfinished_trials_first_with_their_values(tmp_path: Path) -> None:
@@ -221,7 +296,7 @@ def test_after_the_deadline_nothing_is_proposed_not_even_what_is_unfinished(tmp_
 
 def test_a_trial_tune_never_heard_of_changes_nothing(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path)
-    sweep.searcher.on_trial_result("tune-unknown", {"score_best": 1.0, "step": 1})
+    sweep.searcher.on_trial_result("tune-unknown", {"score_best": 1.0, "kimg": 1})
     sweep.searcher.on_trial_complete("tune-unknown", error=True)
     assert sweep.study.get_trials() == []
 
