@@ -130,6 +130,8 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
             "seconds_training": time.time() - started,
             "seconds_to_first_step": trainer.first_step_at - assignment.handed_over_at,
         }
+        if trainer.source_report is not None:
+            report["source_share"] = trainer.source_report.generator_share
         if problem is None:
             started = time.time()
             # Not before the first step: in a fresh group the first evaluation builds what stays warm from then on.

@@ -25,6 +25,7 @@ from trainables.gan import GanTrainer
 from trainables.generators import GENERATORS, Frame
 from trainables.metrics.artfid import ContentDistance, parse_artfid
 from trainables.metrics.features import quantise
+from trainables.metrics.paired import PSNR_CAP
 from trainables.networks import build_task
 from trainables.pictures import from_png
 from trainables.scoring import score
@@ -156,7 +157,7 @@ def test_pairs_are_compared_with_their_own_targets(cache: Path) -> None:
 
     restored = {c.numpy().tobytes(): t for c, t in zip(*inputs(torch.arange(8)), strict=True)}
     perfect = evaluator(lambda conditions: torch.stack([restored[c.numpy().tobytes()] for c in conditions]))
-    assert perfect["psnr[n=6]"] > 100 or math.isinf(perfect["psnr[n=6]"])
+    assert perfect["psnr[n=6]"] == pytest.approx(PSNR_CAP)
     assert perfect["ssim[n=6]"] == pytest.approx(1)
 
 

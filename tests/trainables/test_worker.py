@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trainables.small import differences, small_config
+from tests.trainables.small import FACES, differences, small_config
 from trainables.checkpoint import TrialFiles
 from trainables.collective import Collective
 from trainables.data import ImageDataset
@@ -20,8 +20,9 @@ from trainables.gan import GanTrainer
 from trainables.metrics import parse_metric
 from trainables.metrics.embedding import NotFiniteError
 from trainables.randomness import indexed_noise
+from trainables.source import save_source
 from trainables.storage import Storage
-from trainables.worker import evaluate, leave_nothing_behind, train_until
+from trainables.worker import STOP, Assignment, evaluate, leave_nothing_behind, run_trial, train_until
 
 
 class Evaluator:
@@ -118,6 +119,28 @@ def test_evaluation_pictures_depend_on_the_index_alone(dataset: ImageDataset) ->
     inputs = Evaluator(trainer, dataset).inputs
     whole, some = (trainer.sample(inputs(torch.tensor(indices))[0]) for indices in (range(6), [5, 2]))
     torch.testing.assert_close(some, whole[[5, 2]], rtol=0, atol=1e-5)
+
+
+def test_a_trial_reports_how_much_of_its_generator_its_source_gave(
+    dataset: ImageDataset, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a trial from scratch reports nothing of the kind."""
+    small = {"kimg": 0.008, "evaluation": {"metric": "psnr[n=4]"}, "task": "denoising", "discriminator": {"name": "patch"}}
+    unet = {"generator": {"name": "unet", "channels": 4, "depth": 1}, "pretrain_kimg": 0.008, "feature_loss": {"layers": ()}}
+    made = GanTrainer(small_config(**small, **unet), dataset)
+    save_source(tmp_path / "source.safetensors", made.generator, {}, {})
+    sent: list[dict[str, Any]] = []
+
+    def send(report: dict[str, Any]) -> str:
+        sent.append(report)
+        return STOP
+
+    monkeypatch.setattr("ray.get", lambda verdict: verdict)
+    for number, source in enumerate((None, str(tmp_path / "source.safetensors"))):
+        config = small_config(**small, **unet, source=source).model_dump(mode="json")
+        assignment = Assignment(number, config, FACES, Storage(tmp_path / str(number)), str(cache), 0.0)
+        run_trial(assignment, Collective(), torch.device("cpu"), send)
+    assert [report.get("source_share") for report in sent] == [None, 1.0]
 
 
 def draws() -> tuple[float, float, float]:

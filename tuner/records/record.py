@@ -91,6 +91,7 @@ class TrialRecord:
 
 _KEPT = (
     "step", "kimg", "score", "score_best", "metrics", "losses", "problem", "seconds_training", "seconds_evaluating",
+    "source_share",
 )  # fmt: skip
 
 

@@ -169,6 +169,14 @@ class TestTables:
         assert math.isnan(table["score"].to_pylist()[4])
         assert table[f"metric.{METRIC}"].to_pylist() == [90.0, 95.0, 70.0, 120.0, None, 80.0, None]
 
+    def test_how_much_of_the_generator_the_source_gave_is_kept(self, paths: SweepPaths) -> None:
+        book = RecordBook(paths.trials)
+        for number, share in enumerate((1.0, 0.216)):
+            book.open(number, {}).add(report(10, 90.0, 90.0, source_share=share))
+            book.save(number)
+        write_tables(paths, RecordBook(paths.trials), DRIVING)
+        assert pq.read_table(paths.folder / "history.parquet")["source_share"].to_pylist() == [1.0, 0.216]
+
     def test_the_columns_are_there_before_anything_has_happened(self, paths: SweepPaths) -> None:
         write_tables(paths, RecordBook(paths.trials), DRIVING)
         trials, history = (pq.read_table(paths.folder / f"{name}.parquet") for name in ("trials", "history"))
