@@ -79,11 +79,14 @@ class Float(_Dimension):
         return param
 
 
+_Whole = Annotated[StrictInt, Field(ge=-(2**53), le=2**53)]  # those that a float can hold, as samplers need
+
+
 class Int(_Dimension):
     """Whole numbers from ``low`` to ``high``, both included; drawn on a log scale if ``log``."""
 
-    low: StrictInt
-    high: StrictInt
+    low: _Whole
+    high: _Whole
     log: StrictBool = False
 
     @model_validator(mode="after")
@@ -188,6 +191,8 @@ def same(first: object, second: object) -> bool:
 def _check_range(low: float, high: float, log: bool) -> None:
     if low > high:
         raise ValueError(f"low <= high must hold, but got low={low}, high={high}")
+    if not math.isfinite(high - low):
+        raise ValueError(f"high - low must be a number that fits in 64 bits, but got low={low}, high={high}")
     if log and low <= 0:
         raise ValueError(f"low > 0 must hold for a log range, but got low={low}")
 

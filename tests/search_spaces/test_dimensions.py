@@ -53,6 +53,8 @@ def test_list_choices_are_strings_in_optuna_and_tuples_outside() -> None:
         (lambda: Int(low=0, high=1, log=True), r"low > 0 must hold for a log range, but got low=0"),
         (lambda: Float(low=float("nan"), high=1), "finite"),
         (lambda: Float(low=0, high=float("inf")), "finite"),
+        (lambda: Float(low=-1e308, high=1e308), r"high - low must be a number that fits in 64 bits"),
+        (lambda: Int(low=0, high=10**40), r"less than or equal to 9007199254740992"),
         (lambda: Float(low=True, high=2), "must be a number"),
         (lambda: Float(low="three", high=2), "must be a number"),
         (lambda: Int(low=0.5, high=2), "valid integer"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -21,7 +22,7 @@ from trainables.metrics.paired import PairedName
 from trainables.registry import unknown_name
 from trainables.tasks import TASKS
 from tuner.spec.model import SweepSpec
-from tuner.spec.problems import Problem, field_names, from_pydantic
+from tuner.spec.problems import Problem, field_names, from_pydantic, quoted
 from tuner.spec.trial_config import merged
 
 _SET_ELSEWHERE = {
@@ -31,6 +32,9 @@ _SET_ELSEWHERE = {
     "seed": "seed",
     "source": "source",
 }
+_MAX_EVALUATIONS = 10_000  # of a trial
+_MAX_RUNGS = 1000
+_MAX_COMBINATIONS = 1000  # of backbones and conditions of one branch that are gone through
 
 
 def check_spec(spec: SweepSpec) -> list[Problem]:
@@ -52,6 +56,11 @@ def check_spec(spec: SweepSpec) -> list[Problem]:
         problems.append(
             Problem("scheduler.grace_kimg", f"must be less than budget.kimg ({spec.budget.kimg:g}), but got {grace:g}")
         )
+    elif grace is not None and (factor := getattr(spec.scheduler, "reduction_factor", math.inf)) < math.inf:
+        rungs = (math.log(spec.budget.kimg) - math.log(grace)) / math.log(factor)
+        if rungs > _MAX_RUNGS:
+            rule = f"must give at most {_MAX_RUNGS:,} rungs from scheduler.grace_kimg to budget.kimg"
+            problems.append(Problem("scheduler.reduction_factor", f"{rule}, but {factor:g} gives {rungs:,.0f}"))
     return problems
 
 
@@ -66,11 +75,25 @@ def _search_problems(spec: SweepSpec) -> Iterator[Problem]:
         # What is fixed can be judged without the space.
         yield from _trials_that_cannot_be(spec, [({}, spec.base)])
         return
-    wrong = list(_unsearchable(space))
+    wrong = [*_unsearchable(space), *_below_values(space, spec.base)]
     yield from wrong
     left_out = {problem.key.removeprefix("space.") for problem in wrong}
     draws = [{path: value for path, value in values.items() if path not in left_out} for values in _corners(space)]
     yield from _trials_that_cannot_be(spec, [(values, merged(spec.base, values)) for values in draws])
+
+
+def _below_values(space: Space, base: dict[str, Any]) -> Iterator[Problem]:
+    """Dimensions below a key that the trial's fixed part gives a value, and no mapping of keys."""
+    for path in space:
+        *parents, _ = path.split(".")
+        target: Any = base
+        for depth, parent in enumerate(parents, 1):
+            target = target.get(parent, {})
+            if not isinstance(target, dict):
+                above = ".".join(parents[:depth])
+                rule = f"is below 'trial.{above}', which must then be a mapping of keys or be left out"
+                yield Problem(f"space.{path}", f"{rule}, but got {quoted(target)}")
+                break
 
 
 def _unknown_backbones(space: Any) -> Iterator[Problem]:
@@ -96,7 +119,9 @@ def _unsearchable(space: Space) -> Iterator[Problem]:
         for name in ("generator", "discriminator"):  # one of several models, told apart by `name`
             if parents == [name]:
                 known = sorted({field for option in _options(name) for field in option.model_fields})
-        if "task" in (path, *parents[:1]):
+        if path == "backbone" and not all(isinstance(dimension, Choice) for _, dimension in space.branches(path)):
+            yield Problem(f"space.{path}", "must be a choice of names")
+        elif "task" in (path, *parents[:1]):
             yield Problem(f"space.{path}", "cannot be searched: all trials do the same, what 'task' says")
         elif parents[:1] == ["evaluation"] or path == "evaluation":
             yield Problem(f"space.{path}", "cannot be searched: all trials are judged alike, by 'trial.evaluation'")
@@ -133,6 +158,9 @@ def _trials_that_cannot_be(spec: SweepSpec, trials: list[tuple[dict[str, Any], d
         every = config.evaluation.every_kimg
         if every > spec.budget.kimg:
             yield Problem("trial.evaluation.every_kimg", f"must be at most budget.kimg ({spec.budget.kimg:g}), but got {every:g}")
+        elif spec.budget.kimg > every * _MAX_EVALUATIONS:
+            rule = f"must be at most {_MAX_EVALUATIONS:,} times trial.evaluation.every_kimg ({every:g})"
+            yield Problem("budget.kimg", f"{rule}, but got {spec.budget.kimg:g}")
 
 
 def _built(data: dict[str, Any]) -> tuple[TrialConfig | None, list[Problem]]:
@@ -219,17 +247,28 @@ def _corners(space: Space) -> Iterator[dict[str, Any]]:
 
     Yields values by path.
     """
-    backbones: list[Any] = space.possible("backbone") if "backbone" in space else [None]
+    branches = space.branches("backbone") if "backbone" in space else []
+    named = all(
+        isinstance(dimension, Choice) for _, dimension in branches
+    )  # else it is refused, and there are none to go through
+    backbones: list[Any] = space.possible("backbone") if branches and named else [None]
     for path in space:
         for when, dimension in space.branches(path):
             if isinstance(dimension, Choice):
                 ends = [dimension.to_param(choice) for choice in dimension.choices]
             else:
                 ends = [dimension.low, dimension.high]
-            for backbone, *conditions in itertools.product(backbones, *when.values()):
+            for backbone, *conditions in _combinations([backbones, *when.values()]):
                 given = dict(zip(when, conditions, strict=True))
                 if given.get("backbone", backbone) != backbone or (path == "backbone" and backbone != backbones[0]):
                     continue
                 for end in ends:
                     forced = {"backbone": backbone} | given | {path: end}
                     yield space.suggest(_Forced(forced))
+
+
+def _combinations(lists: list[Sequence[Any]]) -> Iterable[tuple[Any, ...]]:
+    """Every combination of one value of each list; where there are too many of them, enough to hold every value once."""
+    if math.prod(map(len, lists)) <= _MAX_COMBINATIONS:
+        return itertools.product(*lists)
+    return (tuple(values[index % len(values)] for values in lists) for index in range(max(map(len, lists))))

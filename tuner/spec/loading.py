@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from search_spaces.space import Space, preset_names
 from tuner.spec.checks import check_spec
 from tuner.spec.model import SweepSpec
-from tuner.spec.problems import Problem, SpecError, from_pydantic, line_numbers, repeated_keys
-from tuner.spec.trial_config import merged
+from tuner.spec.plain_yaml import MAX_BYTES, Document, NotPlainError, read_yaml
+from tuner.spec.problems import Problem, SpecError, from_pydantic, quoted
+from tuner.spec.trial_config import NotAMappingError, merged
 
 
 def load_spec(file: Path, overrides: Sequence[str] = ()) -> SweepSpec:
@@ -31,10 +32,9 @@ def load_spec(file: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     Raises:
         SpecError: with every problem found.
     """
-    text, data = _read(file)
-    problems = repeated_keys(text)
-    data, overridden, wrong = _overridden(data, overrides)
-    problems += wrong
+    document = _read(file)
+    data, overridden, wrong = _overridden(document.data, overrides)
+    problems = [*document.problems, *wrong]
     spec, wrong = _validated(data)
     problems += wrong
     known = [problem.key for problem in wrong]
@@ -42,13 +42,13 @@ def load_spec(file: Path, overrides: Sequence[str] = ()) -> SweepSpec:
         p for p in check_spec(spec) if not any(p.key == key or p.key.startswith((f"{key}.", f"{key}[")) for key in known)
     ]
     if problems:
-        raise SpecError(str(file), problems, line_numbers(text), overridden)
+        raise SpecError(str(file), problems, document.lines, overridden)
     spec = _resolved(spec, file.parent)
-    spec._written = (str(file), line_numbers(text), frozenset(overridden))
+    spec._written = (str(file), document.lines, frozenset(overridden))
     return spec
 
 
-def _read(file: Path) -> tuple[str, dict[str, Any]]:
+def _read(file: Path) -> Document:
     if file.is_dir():
         hint = f"; `gansweep resume {file}` goes on with the sweep in it" if (file / "spec.yaml").is_file() else ""
         raise SpecError(str(file), [Problem("", f"must be a YAML file, but is a folder{hint}")])
@@ -57,8 +57,10 @@ def _read(file: Path) -> tuple[str, dict[str, Any]]:
         hint = f"; YAML files there: {', '.join(near)}" if near else ""
         raise SpecError(str(file), [Problem("", f"there is no such file{hint}")])
     try:
+        if (size := file.stat().st_size) > MAX_BYTES:
+            raise SpecError(str(file), [Problem("", f"must be at most {MAX_BYTES:,} bytes, but has {size:,}: is it a spec?")])
         text = file.read_text(encoding="utf-8")
-        data = yaml.safe_load(text)
+        document = read_yaml(text)
     except OSError as error:
         raise SpecError(str(file), [Problem("", f"cannot be read: {error.strerror or error}")]) from error
     except UnicodeDecodeError as error:
@@ -68,15 +70,16 @@ def _read(file: Path) -> tuple[str, dict[str, Any]]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise SpecError(str(file), [Problem("", f"YAML allows no character {error.character:#x}")], {"": line}) from error
-    if data is None:
+    if document.data is None:
         raise SpecError(str(file), [Problem("", "must hold a mapping of keys, but is empty")])
-    if not isinstance(data, dict):
-        raise SpecError(str(file), [Problem("", f"must hold a mapping of keys, but holds {data!r}")])
-    return text, data
+    if not isinstance(document.data, dict):
+        raise SpecError(str(file), [Problem("", f"must hold a mapping of keys, but holds {quoted(document.data)}")])
+    return document
 
 
 def _syntax_error(file: Path, error: yaml.MarkedYAMLError) -> SpecError:
-    mark, message = error.problem_mark, f"YAML syntax error: {error.problem}"
+    mark = error.problem_mark
+    message = str(error.problem) if isinstance(error, NotPlainError) else f"YAML syntax error: {error.problem}"
     if "\\t" in message:
         message += "; YAML is indented by spaces, not by tabs"
     if mark is None:
@@ -96,14 +99,17 @@ def _overridden(data: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[st
             problems.append(Problem(f"--set {override}", "must look like path=value, such as budget.trials=20"))
             continue
         try:
-            value = yaml.safe_load(text)
-            data = _with(data, path, value)
+            given = read_yaml(text)
+            data = _with(data, path, given.data)
+        except NotPlainError as error:
+            problems.append(Problem(f"--set {path}", f"the value {error.problem}"))
         except yaml.YAMLError:
-            problems.append(Problem(f"--set {path}", f"the value must be YAML, but got {text!r}"))
-        except (AttributeError, TypeError):
+            problems.append(Problem(f"--set {path}", f"the value must be YAML, but got {quoted(text)}"))
+        except NotAMappingError:
             problems.append(Problem(f"--set {path}", "is below a key that holds a value, not a mapping of keys"))
         else:
             paths.append(path)
+            problems += [Problem(f"--set {path}", ": ".join(filter(None, problem))) for problem in given.problems]
     return data, paths, problems
 
 
@@ -114,6 +120,8 @@ def _with(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     space = data.get("space")
     if isinstance(space, str) and space in preset_names():
         space = Space.preset(space).to_data()
+    if not isinstance(space or {}, dict):
+        raise NotAMappingError("space", space)
     return data | {"space": (space or {}) | {path.removeprefix("space."): value}}
 
 
@@ -134,12 +142,13 @@ def _validated(data: dict[str, Any]) -> tuple[SweepSpec, list[Problem]]:
         return SweepSpec.model_validate(data), []
     except ValidationError as error:
         problems = from_pydantic(error, SweepSpec)
-    keys = {problem.key for problem in problems}
-    wrong = {key.partition(".")[0].partition("[")[0] for key in keys}
+        places = [item["loc"] for item in error.errors(include_url=False, include_context=False, include_input=False)]
+    wrong = {str(place[0]) for place in places}
     sound = _SOUND | {key: value for key, value in data.items() if key not in wrong}
     for section in wrong & {"data", "budget"}:
         if isinstance(values := data.get(section), dict):
-            sound[section] = _SOUND[section] | {key: value for key, value in values.items() if f"{section}.{key}" not in keys}
+            wrong_here = {place[1] for place in places if place[0] == section and len(place) > 1}
+            sound[section] = _SOUND[section] | {key: value for key, value in values.items() if key not in wrong_here}
     return SweepSpec.model_validate(sound), problems
 
 
@@ -147,7 +156,7 @@ def _resolved(spec: SweepSpec, folder: Path) -> SweepSpec:
     """The spec with its relative paths made absolute."""
 
     def absolute(path: str) -> str:
-        return path if "://" in path or path.startswith("package:") else os.path.abspath(folder / Path(path).expanduser())
+        return path if "://" in path or path.startswith("package:") else os.path.abspath(folder / os.path.expanduser(path))
 
     trial, style = dict(spec.trial), getattr(spec.task, "style", None)
     if isinstance(trial.get("weights"), str) and trial["weights"] not in ("pretrained", "random"):

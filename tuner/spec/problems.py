@@ -6,7 +6,6 @@ import re
 from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from trainables.registry import unknown_name
@@ -14,6 +13,7 @@ from trainables.registry import unknown_name
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 PATTERNS = {NAME_PATTERN: "begin with a letter or digit and hold only letters, digits, '.', '_' and '-'"}
 """Regular expressions of text fields, and what they ask for in words."""
+_SHOWN = 200  # characters of a value that a message shows
 
 
 class Problem(NamedTuple):
@@ -79,47 +79,6 @@ def field_names(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     return list(getattr(current, "model_fields", {}))
 
 
-def line_numbers(text: str) -> dict[str, int]:
-    """Dotted key → line (from 1) of every key of a YAML text, and of the items of its lists (``key[0]``)."""
-    lines: dict[str, int] = {}
-
-    def walk(node: yaml.Node | None, path: str) -> None:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                below = f"{path}.{key.value}" if path else str(key.value)
-                lines[below] = key.start_mark.line + 1
-                walk(value, below)
-        elif isinstance(node, yaml.SequenceNode):
-            for index, item in enumerate(node.value):
-                lines[f"{path}[{index}]"] = item.start_mark.line + 1
-                walk(item, f"{path}[{index}]")
-
-    walk(yaml.compose(text, Loader=yaml.SafeLoader), "")
-    return lines
-
-
-def repeated_keys(text: str) -> list[Problem]:
-    """Keys that stand twice in one mapping of a YAML text; YAML's reader would silently take the last."""
-    problems: list[Problem] = []
-
-    def walk(node: yaml.Node | None, path: str) -> None:
-        if isinstance(node, yaml.MappingNode):
-            first: dict[str, int] = {}
-            for key, value in node.value:
-                name, line = str(key.value), key.start_mark.line + 1
-                below = f"{path}.{name}" if path else name
-                if name in first:
-                    problems.append(Problem(below, f"must be given once, but stands on lines {first[name]} and {line}"))
-                first.setdefault(name, line)
-                walk(value, below)
-        elif isinstance(node, yaml.SequenceNode):
-            for index, item in enumerate(node.value):
-                walk(item, f"{path}[{index}]")
-
-    walk(yaml.compose(text, Loader=yaml.SafeLoader), "")
-    return problems
-
-
 # Pydantic's kinds of error → what must hold. Placeholders are the context that pydantic gives.
 _RULES = {
     "missing": "must be given, but is missing",
@@ -173,7 +132,13 @@ def _problem(item: Any, model: type[BaseModel], prefix: str) -> Problem:
 
 
 def _given(value: Any) -> str:
-    return "is empty" if value is None or value == "" else f"got {value!r}"
+    return "is empty" if value is None or value == "" else f"got {quoted(value)}"
+
+
+def quoted(value: Any) -> str:
+    """A value as Python writes it; the beginning of a long one."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _dotted(parts: Iterable[Any]) -> str:
