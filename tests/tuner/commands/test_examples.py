@@ -15,6 +15,7 @@ from trainables.backbones import BACKBONES
 from trainables.source import read_source
 from tuner.spec import load_spec
 from tuner.spec.checks import check_spec, example_configs
+from tuner.spec.doubts import doubts
 
 EXAMPLES = sorted(Path(__file__).parents[3].glob("examples/*/*.yaml"))
 DEMO = Path(__file__).parents[3] / "examples" / "twemoji" / "sweep.yaml"
@@ -29,6 +30,7 @@ def test_there_are_examples() -> None:
 def test_an_example_is_valid_and_its_trials_can_be_built(file: Path) -> None:
     spec = load_spec(file)
     assert check_spec(spec) == []
+    assert doubts(spec) == []
     configs = example_configs(spec)
     assert {config.resolution for config in configs} == {spec.data.resolution}
     if spec.source and Path(spec.source).exists():
