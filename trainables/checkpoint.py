@@ -8,6 +8,7 @@ generator with the best score so far: ``{"ema": state dict, "report": ..., "form
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Any
 
 from trainables.storage import Storage
@@ -17,24 +18,64 @@ _NAME = re.compile(r"checkpoint_(\d+)\.pt")
 _BEST = "best.pt"
 
 
-class TrialFiles:
-    """Names, writes and reads the files below a trial's folder."""
+class OtherFormatError(ValueError):
+    """A file that another version of gansweep wrote, and that this one cannot read. It is not damaged."""
 
-    def __init__(self, storage: Storage) -> None:
-        self.storage = storage
+
+class TrialFiles:
+    """Names, writes and reads the files below a trial's folder.
+
+    Args:
+        number: the trial's; files of another trial are then refused. None takes any.
+    """
+
+    def __init__(self, storage: Storage, number: int | None = None) -> None:
+        self.storage, self.number = storage, number
 
     def newest_step(self) -> int | None:
         """The step of the newest checkpoint; None when there is none."""
-        steps = [int(match[1]) for name in self.storage.list() if (match := _NAME.fullmatch(name))]
-        return max(steps, default=None)
+        return max(self._steps(), default=None)
+
+    def newest(self) -> dict[str, Any] | None:
+        """The content of the newest checkpoint that can be read; None when there is none, and the trial must start anew.
+
+        A damaged one is passed over with a warning that names it.
+
+        Raises:
+            OtherFormatError: another version of gansweep wrote it; to start anew would throw away what can be gone on with.
+            OSError: the storage cannot be read.
+        """
+        for step in sorted(self._steps(), reverse=True):
+            try:
+                return self.load(step)
+            except OtherFormatError:
+                raise
+            except FileNotFoundError:
+                continue  # replaced by a newer one meanwhile
+            except ValueError as error:
+                warnings.warn(f"a checkpoint is passed over, and what it held is trained again: {error}", stacklevel=2)
+        return None
 
     def load(self, step: int) -> dict[str, Any]:
-        """A checkpoint's content. ValueError when it was written by another version of the format."""
-        return self._checked(self.storage.load(f"checkpoint_{step:08d}.pt"))
+        """A checkpoint's content.
+
+        Raises:
+            ValueError: it is damaged, another trial's or of another step, or (OtherFormatError) of another version.
+        """
+        name = f"checkpoint_{step:08d}.pt"
+        state = self._checked(name, ("trainer", "report"))
+        if state["report"].get("step") != step:
+            raise ValueError(f"{self.storage.root}/{name} must hold step {step}, but holds step {state['report'].get('step')}")
+        return state
 
     def load_best(self) -> dict[str, Any]:
-        """The averaged generator with the best score so far. FileNotFoundError when the trial was never evaluated."""
-        return self._checked(self.storage.load(_BEST))
+        """The averaged generator with the best score so far.
+
+        Raises:
+            FileNotFoundError: the trial was never evaluated.
+            ValueError: it is damaged, another trial's, or (OtherFormatError) of another version.
+        """
+        return self._checked(_BEST, ("ema", "report"))
 
     def save(self, trainer_state: dict[str, Any], report: dict[str, Any], preview: bytes, *, is_best: bool) -> None:
         """Writes preview and checkpoint, then deletes what they replace. ``preview``: a PNG file."""
@@ -48,9 +89,19 @@ class TrialFiles:
             if match and int(match[1]) != step:
                 self.storage.delete(name)
 
-    def _checked(self, state: dict[str, Any]) -> dict[str, Any]:
+    def _steps(self) -> list[int]:
+        return [int(match[1]) for name in self.storage.list() if (match := _NAME.fullmatch(name))]
+
+    def _checked(self, name: str, keys: tuple[str, ...]) -> dict[str, Any]:
+        state, file = self.storage.load(name), f"{self.storage.root}/{name}"
         if state.get("format") != FORMAT:
-            raise ValueError(f"checkpoint format must be {FORMAT}, but got {state.get('format')} in {self.storage.root}")
+            raise OtherFormatError(f"checkpoint format must be {FORMAT}, but got {state.get('format')} in {file}")
+        for key in keys:
+            if not isinstance(state.get(key), dict):
+                raise ValueError(f"{file} is no checkpoint of a trial: it has no {key!r}")
+        number = state["report"].get("number")
+        if self.number is not None and number != self.number:
+            raise ValueError(f"{file} must be of trial {self.number}, but is of trial {number}")
         return state
 
 

@@ -5,14 +5,20 @@ Imports torch only where tensors are saved or loaded: most of what lies in a swe
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
+import re
+import time
 import uuid
+import zipfile
 from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
+
+_PART = re.compile(r"\.[0-9a-f]{8}\.part$")
 
 
 class Storage:
@@ -80,13 +86,55 @@ class Storage:
         self.write_bytes(name, buffer.getvalue())
 
     def load(self, name: str) -> dict[str, Any]:
-        """Reads what `save` wrote, onto the CPU, running no code of the file. ValueError when the file is damaged."""
+        """Reads what `save` wrote, onto the CPU, running no code of the file.
+
+        Raises:
+            ValueError: the file is damaged, down to a single bit, or holds more than tensors; the message names it.
+        """
         import torch
 
+        data, wrong = self.read_bytes(name), f"{self.root}/{name} is damaged or holds more than tensors"
+        if damage := _damage(data):
+            raise ValueError(f"{wrong}: {damage}")
         try:
-            return torch.load(io.BytesIO(self.read_bytes(name)), map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-            raise ValueError(f"{self.root}/{name} is damaged or holds more than tensors: {error}") from error
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:  # which recommends to load it with its code
+            raise ValueError(f"{wrong}: it cannot be read without running code that is in it") from error
+        except (RuntimeError, EOFError, ValueError, KeyError) as error:
+            raise ValueError(f"{wrong}: {error}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{self.root}/{name} holds no state but a {type(content).__name__}")
+        return content
+
+    def collect(self, older_than_s: float = 24 * 3600) -> int:
+        """Deletes what writes left unfinished when their process was killed, here and in all folders below.
+
+        Args:
+            older_than_s: younger ones may be those of a process that is writing now.
+
+        Returns:
+            How many there were.
+        """
+        selector = fs.FileSelector(self._base, allow_not_found=True, recursive=True)
+        count = 0
+        for info in self._filesystem.get_file_info(selector):
+            if info.type != fs.FileType.File or not _PART.search(info.base_name) or info.mtime_ns is None:
+                continue
+            if time.time() - info.mtime_ns / 1e9 > older_than_s:
+                with contextlib.suppress(FileNotFoundError):
+                    self._filesystem.delete_file(info.path)
+                    count += 1
+        return count
 
     def _path(self, name: str) -> str:
         return f"{self._base}/{name}" if name else self._base
+
+
+def _damage(data: bytes) -> str | None:
+    """What is wrong with a PyTorch file, by its checksums, which PyTorch writes but never looks at; None: nothing."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            broken = archive.testzip()
+    except Exception as error:  # of many kinds: whichever the damaged bytes lead the reader into
+        return f"no archive of tensors can be read in its {len(data):,} bytes: {error}"
+    return None if broken is None else f"the checksum of {broken} does not match its content"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -162,3 +163,20 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     storage.write_bytes("state.pt", storage.read_bytes("state.pt")[:-900])
     with pytest.raises(ValueError, match=r"state\.pt is damaged"):
         storage.load("state.pt")
+
+
+def test_unfinished_writes_of_the_dead_are_collected(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    storage.write_bytes("trials/3/preview.png", b"png")
+    old = [tmp_path / "spec.yaml.0123abcd.part", tmp_path / "trials" / "3" / "best.pt.89ef4567.part"]
+    others = [tmp_path / "trials" / "3" / "new.pt.0123abcd.part", tmp_path / "mine.part", tmp_path / "notes.0123abcd.part.txt"]
+    for file in [*old, *others]:
+        file.write_bytes(b"half")
+    for file in [*old, *others[1:]]:
+        os.utime(file, (0, 0))
+    assert storage.collect() == 2
+    assert not any(file.exists() for file in old)
+    assert all(file.exists() for file in others), "a young one may be being written, and others are not ours"
+    assert storage.read_bytes("trials/3/preview.png") == b"png"
+    assert storage.collect(older_than_s=-1) == 1
+    assert Storage(tmp_path / "nowhere").collect() == 0
