@@ -5,7 +5,6 @@ Neither Ray nor Optuna is imported here or by what this imports.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -14,19 +13,15 @@ from typing import Any
 
 import torch
 from pydantic import TypeAdapter
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from trainables.export_files import CONFIG, SAMPLES, WEIGHTS, read_files, write_files
 from trainables.generators import GENERATORS
 from trainables.networks import build_generator, build_task, device_of, make_pictures
 from trainables.pictures import grid, png
 from trainables.randomness import indexed_noise
 from trainables.registry import options_union
 from trainables.tasks import TASKS, Task
-
-FORMAT = 2
-_WEIGHTS, _CONFIG, _SAMPLES = "generator.safetensors", "config.json", "samples.png"
 
 
 def save_export(folder: Path, state: dict[str, Tensor], config: dict[str, Any], samples: Tensor | None = None) -> None:
@@ -43,12 +38,11 @@ def save_export(folder: Path, state: dict[str, Tensor], config: dict[str, Any], 
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         part.chmod(0o755)
-        save_file({name: value.contiguous() for name, value in state.items()}, part / _WEIGHTS)
-        (part / _CONFIG).write_text(json.dumps({"format": FORMAT} | config, indent=1))
+        write_files(part, state, config)
         generator, _ = load_export(part)
         if samples is None:
             samples = grid(sample(generator, range(64)), scale=enlargement(config["resolution"]))
-        (part / _SAMPLES).write_bytes(png(samples))
+        (part / SAMPLES).write_bytes(png(samples))
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(part, folder)
@@ -59,7 +53,7 @@ def save_export(folder: Path, state: dict[str, Tensor], config: dict[str, Any], 
 
 def is_export(folder: Path) -> bool:
     """Whether ``folder`` holds an export's files and nothing else."""
-    return {file.name for file in folder.iterdir()} == {_WEIGHTS, _CONFIG, _SAMPLES}
+    return {file.name for file in folder.iterdir()} == {WEIGHTS, CONFIG, SAMPLES}
 
 
 def load_export(folder: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
@@ -68,32 +62,20 @@ def load_export(folder: Path, device: torch.device | str = "cpu") -> tuple[nn.Mo
     Raises:
         ValueError: the folder is no export, or a damaged one; the message names the file.
     """
+    state, config = read_files(folder)
+    generator = _build(folder / CONFIG, config)
     try:
-        config = _read_config(folder / _CONFIG)
-        generator = _build(folder / _CONFIG, config)
-        generator.load_state_dict(load_file(folder / _WEIGHTS))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ValueError(f"{folder} is not an export: {error.filename or error} is missing") from error
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{folder / _WEIGHTS} is damaged: {error}") from error
+        generator.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{folder / WEIGHTS} is damaged: {error}") from error
     return generator.to(device).requires_grad_(False), config
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(file.read_bytes())
-    except ValueError as error:  # JSONDecodeError or UnicodeDecodeError
-        raise ValueError(f"{file} is damaged: {error}") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        found = config.get("format") if isinstance(config, dict) else config
-        raise ValueError(f"{file}: format must be {FORMAT}, but got {found}")
-    return config
 
 
 def _build(file: Path, config: dict[str, Any]) -> nn.Module:
     try:
         options = TypeAdapter(options_union(GENERATORS)).validate_python(config["generator"])
-        return build_generator(options, task_of(config), config["backbone"])
+        backbone = TypeAdapter(str).validate_python(config["backbone"], strict=True)
+        return build_generator(options, task_of(config), backbone)
     except (KeyError, ValueError) as error:  # a key that is missing, or a value that the generator does not take
         raise ValueError(f"{file} is damaged: {error}") from error
 

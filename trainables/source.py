@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +18,15 @@ from typing import Any, NamedTuple
 import torch
 from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from trainables.digest import tensors_digest
 from trainables.discriminators.discriminator import in_trunk
+from trainables.export_files import WEIGHTS, read_files
+from trainables.storage import Storage
 
-_EXPORT = "generator.safetensors"
+_METADATA, _DIGEST = "gansweep", "digest"
 _NAMED = 3  # tensors that a warning names of each kind
 _WIDTHS = (1 / 8, 1 / 4, 1 / 2, 2, 4, 8)  # of the one asked for, that are tried for a better fit
 
@@ -54,7 +56,7 @@ def save_source(file: Path, generator: nn.Module, discriminators: dict[str, nn.M
     descriptor, part = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
     os.close(descriptor)
     try:
-        save_file(half, part, metadata={"gansweep": json.dumps(metadata)})
+        save_file(half, part, metadata={_METADATA: json.dumps(metadata | {_DIGEST: tensors_digest(half)})})
         os.chmod(part, 0o644)
         os.replace(part, file)
     except BaseException:
@@ -152,31 +154,36 @@ def read_source(source: Path) -> dict[str, Tensor]:
         return _read_checkpoint(source)
     try:
         with safe_open(source, framework="pt") as handle:
-            return {name: handle.get_tensor(name).float() for name in handle.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
+            metadata = json.loads((handle.metadata() or {}).get(_METADATA, "{}"))
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ValueError(f"source checkpoint {source} is not a safetensors file: {error}") from error
+    # Files of other tools and of earlier versions have none.
+    digest = metadata.get(_DIGEST) if isinstance(metadata, dict) else None
+    if digest is not None and digest != tensors_digest(tensors):
+        raise ValueError(f"source checkpoint {source} is damaged: its digest is not that of its tensors")
+    return {name: tensor.float() for name, tensor in tensors.items()}
 
 
 def _read_export(folder: Path) -> dict[str, Tensor]:
-    file = folder / _EXPORT
-    if not file.is_file():
-        raise ValueError(f"source {folder} is a folder, but no export: it has no {_EXPORT}")
+    if not (folder / WEIGHTS).is_file():
+        raise ValueError(f"source {folder} is a folder, but no export: it has no {WEIGHTS}")
     try:
-        return {f"generator.{name}": tensor.float() for name, tensor in load_file(file).items()}
-    except SafetensorError as error:
-        raise ValueError(f"source {file} is damaged: {error}") from error
+        return {f"generator.{name}": tensor.float() for name, tensor in read_files(folder)[0].items()}
+    except ValueError as error:
+        raise ValueError(f"source: {error}") from error
 
 
 def _read_checkpoint(file: Path) -> dict[str, Tensor]:
     """The averaged generator of a trial and, of a full checkpoint, its discriminator."""
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        content = Storage(file.parent).load(file.name)
         state = content.get("trainer", content)
         generator, discriminator, backbone = state["ema"], state.get("discriminator", {}), state.get("backbone")
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, AttributeError) as error:
+        tensors = {f"generator.{name}": tensor.float() for name, tensor in generator.items()}
+        return tensors | {f"discriminator.{backbone}.{name}": tensor.float() for name, tensor in discriminator.items()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"source {file} is no checkpoint of a trial: {error}") from error
-    tensors = {f"generator.{name}": tensor.float() for name, tensor in generator.items()}
-    return tensors | {f"discriminator.{backbone}.{name}": tensor.float() for name, tensor in discriminator.items()}
 
 
 def compare(module: nn.Module, tensors: dict[str, Tensor], prefix: str = "generator.", needs_trunk: bool = True) -> LoadReport:

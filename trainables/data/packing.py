@@ -3,7 +3,8 @@
 Two kinds of files lie in the cache folder. ``pictures-<content>.npy`` is the array, named by the hash of its pixels.
 ``index-<source>.json`` says which array a set of source files and options gave; it is named by their paths, sizes and
 modification times, so that a second start neither reads nor decodes a picture. Both are written to a temporary name and
-renamed; a lock for each index lets one process build while the others wait.
+renamed; a lock for each index lets one process build while the others wait. Both are checked before they are believed, the array
+by its hash (a second for a gigabyte): a bit that a disk has flipped would be a picture that nobody has ever seen.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ from trainables.data.files import SourceFile, located
 from trainables.data.formats import DataFormat, find_format
 from trainables.data.options import BadFiles, DataError, DataOptions, describe_bad_files
 from trainables.data.reading import Progress, decode_all
+from trainables.digest import json_digest
 
-# Part of every key: raise it when the same files and options come to give other pixels.
-_VERSION = 1
+# Part of every key: raise it when the same files and options come to give other pixels, or an index comes to hold other fields.
+_VERSION = 2
 
 _TEMPORARY = ".writing-"
 _ABANDONED_S = 24 * 3600.0
+_HASHED_AT_ONCE = 2**24  # bytes
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +107,7 @@ def _build(
     _log.info("packing the pictures in %s (%d files) at %d px", options.path, len(files), options.resolution)
     names: list[str] = []
     skipped: list[tuple[str, str]] = []
-    digest = hashlib.sha256(f"uint8 rgb {options.resolution}".encode())
+    digest = _new_digest(options.resolution)
     with _replacing(cache_dir) as stream, closing(decode_all(data_format, files, options, progress)) as pictures:
         header = _write_header(stream.file, 0, options.resolution)
         for name, picture in pictures:
@@ -127,8 +130,9 @@ def _build(
 
 
 def _write(path: Path, index: Index) -> None:
+    content = {"of": path.stem} | asdict(index)
     with _replacing(path.parent) as stream:
-        stream.file.write(json.dumps(asdict(index)).encode())
+        stream.file.write(json.dumps(content | {"digest": json_digest(content)}).encode())
         stream.target = path
 
 
@@ -149,7 +153,7 @@ def _read(path: Path, options: DataOptions, warn: bool = False) -> tuple[Index, 
     if not path.is_file():
         return None
     try:
-        index = _parse_index(json.loads(path.read_text()))
+        index = _parse_index(json.loads(path.read_text()), path.stem)
         # Bad pictures are not refused from memory: whoever mended a mount or a permission has changed no modification time.
         if index.skipped and options.on_bad_image == "fail":
             return None
@@ -158,20 +162,40 @@ def _read(path: Path, options: DataOptions, warn: bool = False) -> tuple[Index, 
         expected = (len(index.names), 3, index.resolution, index.resolution)
         if array.dtype != np.uint8 or array.shape != expected or not array.flags.c_contiguous:
             raise ValueError(f"the array is {array.dtype} {array.shape}, not uint8 {expected}")
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        if _content_hash(array) != index.content_hash:
+            raise ValueError(f"the pixels in {array_name(index)} are not those that were packed")
+    except Exception as error:  # whatever is wrong with a cache file, the answer is the same: build it again
         if warn:
             warnings.warn(f"the picture cache {path} is damaged and built again: {error}", RuntimeWarning, stacklevel=4)
         return None
     return index, array
 
 
-def _parse_index(fields: Any) -> Index:
+def _parse_index(fields: Any, of: str) -> Index:
+    digest = fields.pop("digest")
+    if digest != json_digest(fields):
+        raise ValueError("its digest is not that of its content")
+    if fields["of"] != of:
+        raise ValueError(f"it is {fields['of']}, of other pictures")
     return Index(
         content_hash=str(fields["content_hash"]),
         resolution=int(fields["resolution"]),
         names=tuple(str(name) for name in fields["names"]),
         skipped=tuple((str(name), str(reason)) for name, reason in fields["skipped"]),
     )
+
+
+def _new_digest(resolution: int) -> Any:
+    """The beginning of a content hash, to which the pixels are added in order."""
+    return hashlib.sha256(f"uint8 rgb {resolution}".encode())
+
+
+def _content_hash(array: NDArray[np.uint8]) -> str:
+    digest = _new_digest(array.shape[-1])
+    rows = max(1, _HASHED_AT_ONCE // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows):
+        digest.update(array[start : start + rows])
+    return str(digest.hexdigest())
 
 
 @dataclass

@@ -19,8 +19,8 @@ import torch
 from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
+from trainables.digest import tensors_digest
 from trainables.metrics.statistics import Statistics
 
 CODE_VERSION = 1  # raise it whenever the features or statistics of the same images come out differently
@@ -58,7 +58,7 @@ class StatisticsCache:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             if origin.get("description") != description:
                 raise ValueError("it describes something else")
-            if origin.get("digest") != _digest(tensors):
+            if origin.get("digest") != tensors_digest(tensors):
                 raise ValueError("its digest does not match its content")
             return Statistics(
                 count=int(tensors["count"]), mean=tensors["mean"], scatter=tensors.get("scatter"), rows=tensors["rows"]
@@ -76,17 +76,8 @@ class StatisticsCache:
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:
             # One entry: the order of several is not fixed, and equal content should make equal files.
-            origin = json.dumps({"description": description, "digest": _digest(tensors)}, sort_keys=True)
+            origin = json.dumps({"description": description, "digest": tensors_digest(tensors)}, sort_keys=True)
             save_file(tensors, partial, metadata={"origin": origin})
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.trainables.harm import HARMS
 from tests.trainables.metrics.helpers import as_generator, noise_images, tiny_evaluator
 from trainables.metrics.cache import StatisticsCache
 from trainables.metrics.evaluator import Evaluator
@@ -40,7 +41,7 @@ def test_the_second_evaluator_reads_what_the_first_built(tmp_path: Path, monkeyp
     assert not list(tmp_path.glob("*.partial"))
 
 
-@pytest.mark.parametrize("harm", ["truncated", "flipped", "foreign", "empty", "text"])
+@pytest.mark.parametrize("harm", ["truncated", "flipped", "foreign", *HARMS])
 def test_a_bad_file_is_reported_and_rebuilt(tmp_path: Path, harm: str) -> None:
     expected = tiny_evaluator(NAMES, REAL, tmp_path)(as_generator(FAKE))
     file = only_file(tmp_path)
@@ -54,7 +55,7 @@ def test_a_bad_file_is_reported_and_rebuilt(tmp_path: Path, harm: str) -> None:
         tiny_evaluator(NAMES, FAKE[:20], other)
         file.write_bytes(only_file(other).read_bytes())
     else:
-        file.write_text("" if harm == "empty" else "not a tensor file")
+        file.write_bytes(HARMS[harm](content))
     with pytest.warns(UserWarning, match="cannot be used and are built again"):
         assert tiny_evaluator(NAMES, REAL, tmp_path)(as_generator(FAKE)) == expected
     assert file.read_bytes() == content
