@@ -11,6 +11,7 @@ from tests.clusters import TwoNodeCluster, two_node_cluster
 START_RAY = (
     "tests/cluster/",
     "tests/tuner/engine/test_cluster_sweep.py",
+    "tests/tuner/engine/test_faults.py",
     "tests/tuner/engine/test_interruption.py",
     "tests/tuner/engine/test_sweep.py",
 )

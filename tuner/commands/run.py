@@ -33,6 +33,7 @@ from tuner.records.tables import leaderboard
 from tuner.records.text import shown
 from tuner.spec import SweepSpec, load_spec
 from tuner.spec.doubts import doubts
+from tuner.spec.fingerprint import write_fingerprint
 from tuner.spec.preflight import preflight
 
 
@@ -68,6 +69,7 @@ def resume(
 
 def _check(spec: SweepSpec, console: Console, *, resuming: bool) -> None:
     with console.status("checking images, weights and storage"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
         skipped = preflight(spec, Path(cache_dir()).expanduser(), resuming=resuming)
     _tell_doubts(spec, console)
     for warning in caught:
@@ -108,6 +110,7 @@ def _run(
             with console.status("measuring what training and evaluating cost"):
                 spec, chosen = calibrated(spec, cache_dir())
             say(f"evaluation: {chosen.explanation}")
+        write_fingerprint(spec, Path(cache_dir()).expanduser())
         outcome = run_sweep(spec, _progress_on(console), lease=lease, retry_failed=retry_failed)
         console.print(table(outcome.records, spec.metric))
         _ends_here(outcome, f"gansweep resume {quoted(paths.folder)}", console)
@@ -143,6 +146,9 @@ def _finalists(spec: SweepSpec, paths: SweepPaths, outcome: Outcome, console: Co
         console.print("scoring the finalists" if spec.finalists else "scoring the source generator")
     for number, values in score_finalists(spec, paths, outcome.records, cache_dir()):
         name = "source generator" if number == SOURCE else f"trial {number}"
+        if isinstance(values, str):
+            console.print(f"  {name} could not be scored: {values}", soft_wrap=True)
+            continue
         for metric, value in values.items():
             console.print(f"  {name}: {metric} {shown(value)}", soft_wrap=True)
         if number == SOURCE:

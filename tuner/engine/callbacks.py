@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -27,10 +28,11 @@ class SweepCallback(Unsaved, tune.Callback):
         metric: Metric,
         progress: Progress,
         starvation: Starvation,
+        allowed: Callable[[], bool] = lambda: True,
     ) -> None:
         self.starvation = starvation
         self.records, self.progress = records, progress
-        self.log = Publisher(paths, records, metric)
+        self.log = Publisher(paths, records, metric, allowed=allowed)
         self._trouble: str | None = None  # as it was told last
         self.actors: set[str] = set()  # ids of all Tune actors that the sweep has had
 

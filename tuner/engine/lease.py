@@ -1,7 +1,8 @@
 """One driver a sweep: a lease in the sweep's folder, renewed while its holder lives.
 
-Works where the folder is shared, with nothing but atomic link and rename. A holder on this machine that has died is known at
-once, whatever killed it; one elsewhere when its lease has not been renewed for a while, by this machine's clock alone.
+Works where the folder is shared. A holder on this machine that has died is known at once, whatever killed it; one elsewhere when
+its lease has not been renewed for a while, by this machine's clock alone. Whoever comes looks, decides and writes under a file
+lock, so that of several one gets it; the lock alone would not do, for a shared folder may keep that of a machine that is gone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 RENEW_EVERY_S = 5.0
 STALE_AFTER_S = 20.0  # without a renewal
@@ -35,7 +38,6 @@ class Holder:
     pid: int
     began: float  # when that process began, in the system's ticks: ids are used again
     since: float  # Unix time
-    renewed: int = 0  # how often
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(self.since))}"
@@ -54,20 +56,33 @@ class Lease:
     def __init__(self, file: Path, holder: Holder) -> None:
         self._file, self._holder = file, holder
         self._ended = threading.Event()
-        self.lost: str | None = None  # who has taken the sweep over, if anybody has
+        self._looked_at = time.monotonic()
+        self._lost: str | None = None
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
 
+    @property
+    def lost(self) -> str | None:
+        """Who has taken the sweep over; None while it is ours. To be asked before anything of the sweep is written."""
+        if time.monotonic() - self._looked_at > 2 * RENEW_EVERY_S:
+            # This process has slept, perhaps with its whole machine, and its thread has not looked since.
+            with suppress(OSError):
+                self._look()
+        return self._lost
+
+    def _look(self) -> None:
+        now = _read(self._file)
+        if self._lost is None and not self._ended.is_set() and (now is None or now.token != self._holder.token):
+            self._lost = str(now or "somebody who has deleted the lease")
+        self._looked_at = time.monotonic()
+
     def _renew(self) -> None:
-        renewed = 0
         while not self._ended.wait(RENEW_EVERY_S):
             try:
-                now = _read(self._file)
-                if now is None or now.token != self._holder.token:
-                    self.lost = str(now or "somebody who has deleted the lease")
+                self._look()
+                if self._lost:
                     return
-                renewed += 1
-                _replace(self._file, Holder(**asdict(self._holder) | {"renewed": renewed}))
+                os.utime(self._file)
             except OSError:
                 continue  # the storage is away; what the sweep writes waits for it too
 
@@ -75,7 +90,7 @@ class Lease:
         """Gives the sweep free."""
         self._ended.set()
         self._thread.join()
-        with suppress(OSError):
+        with suppress(OSError, HeldError), _alone(self._file):
             now = _read(self._file)
             if now is not None and now.token == self._holder.token:
                 self._file.unlink()
@@ -95,16 +110,20 @@ def hold(file: Path, *, take_over: bool = False, say: Callable[[str], None] = la
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     holder = Holder(uuid.uuid4().hex, socket.gethostname(), _machine(), os.getpid(), _began(os.getpid()) or 0.0, time.time())
-    while not _create(file, holder):
+    with _alone(file):
         other = _read(file)
-        if other is None:
-            continue  # given free meanwhile
-        if not take_over and not (_is_stale(file, other, say) if other.has_died is None else other.has_died):
-            raise HeldError(
-                f"the sweep {file.parent} is being run by {other}: wait until that has ended, or stop it first. "
-                f"If you are certain that it has gone: gansweep resume {file.parent} --take-over"
-            )
-        _remove(file, other)
+        if other is not None and not take_over:
+            gone = other.has_died
+            if gone is None:
+                gone = _is_stale(file, other, say)
+            if not gone:
+                raise HeldError(
+                    f"the sweep {file.parent} is being run by {other}: wait until that has ended, or stop it first. "
+                    f"If you are certain that it has gone: gansweep resume {file.parent} --take-over"
+                )
+        part = file.with_name(f"{file.name}.{holder.token}.part")
+        part.write_text(json.dumps(asdict(holder)))
+        os.replace(part, file)
     lease = Lease(file, holder)
     try:
         yield lease
@@ -112,51 +131,32 @@ def hold(file: Path, *, take_over: bool = False, say: Callable[[str], None] = la
         lease.release()
 
 
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Keeps others from looking at the lease and deciding what to do about it, for the length of the block."""
+    lock = FileLock(file.with_name(f"{file.name}.lock"))
+    try:
+        lock.acquire(timeout=3 * STALE_AFTER_S)
+    except Timeout:
+        raise HeldError(f"somebody else has been about to run the sweep {file.parent} for a minute: {lock.lock_file}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _is_stale(file: Path, other: Holder, say: Callable[[str], None]) -> bool:
     """Whether a holder elsewhere has stopped renewing. Waits to see, by our own clock: two machines' clocks differ."""
     say(f"the sweep was last run by {other}: waiting {STALE_AFTER_S:g} s to see whether that still lives")
-    until = time.monotonic() + STALE_AFTER_S
+    before, until = file.stat().st_mtime_ns, time.monotonic() + STALE_AFTER_S
     while time.monotonic() < until:
-        time.sleep(0.5)
+        time.sleep(min(0.5, STALE_AFTER_S / 10))
         now = _read(file)
-        if now is None or now.token != other.token:
-            return False
-        if now.renewed != other.renewed:
+        if now is None:
+            return True  # it has ended in good order
+        if now.token != other.token or file.stat().st_mtime_ns != before:
             return False
     return True
-
-
-def _create(file: Path, holder: Holder) -> bool:
-    """Makes the lease unless there is one: link fails where the name is taken, on NFS too."""
-    part = file.with_name(f"{file.name}.{holder.token}.part")
-    part.write_text(json.dumps(asdict(holder)))
-    try:
-        os.link(part, file)
-    except FileExistsError:
-        return False
-    finally:
-        part.unlink()
-    return True
-
-
-def _replace(file: Path, holder: Holder) -> None:
-    part = file.with_name(f"{file.name}.{holder.token}.part")
-    part.write_text(json.dumps(asdict(holder)))
-    os.replace(part, file)
-
-
-def _remove(file: Path, holder: Holder) -> None:
-    """Removes the lease if it is still this holder's."""
-    aside = file.with_name(f"{file.name}.{uuid.uuid4().hex}.old")
-    try:
-        os.rename(file, aside)
-    except FileNotFoundError:
-        return  # somebody else was faster
-    now = _read(aside)
-    if now is not None and now.token != holder.token:
-        with suppress(FileExistsError):
-            os.link(aside, file)  # it was not: back with it
-    aside.unlink()
 
 
 def _read(file: Path) -> Holder | None:

@@ -15,17 +15,28 @@ T = TypeVar("T")
 _SAY_EVERY_S = 30.0
 
 
+class NotOursError(RuntimeError):
+    """The sweep is another driver's now: nothing of it may be written."""
+
+
 class Patience:
-    """Tries again what the storage refuses.
+    """Tries again what the storage refuses. Everything that a driver writes and must not lose goes through it.
 
     Args:
         say: shows a line to the user.
         ended: why there is no more point in waiting, such as Ctrl-C; None while there is.
+        allowed: whether the sweep is still this driver's.
         every_s: time between two tries.
     """
 
-    def __init__(self, say: Callable[[str], None], ended: Callable[[], str | None], every_s: float = 1.0) -> None:
-        self._say, self._ended, self._every_s = say, ended, every_s
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        ended: Callable[[], str | None],
+        allowed: Callable[[], bool] = lambda: True,
+        every_s: float = 1.0,
+    ) -> None:
+        self._say, self._ended, self._allowed, self._every_s = say, ended, allowed, every_s
 
     def insist(self, what: str, action: Callable[[], T]) -> T:
         """What ``action`` returns once it does not raise OSError.
@@ -35,9 +46,12 @@ class Patience:
 
         Raises:
             OSError: the last one, when waiting was `ended`.
+            NotOursError: another driver has the sweep now.
         """
         began, said = time.monotonic(), -_SAY_EVERY_S
         while True:
+            if not self._allowed():
+                raise NotOursError(f"another driver has taken the sweep over: no more {what}")
             try:
                 result = action()
             except OSError as error:

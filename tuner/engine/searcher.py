@@ -140,7 +140,7 @@ class OptunaSearcher(Unsaved, Searcher):
         """Tells the study how the trial ended, which its record knows; one that is still running there is proposed again."""
         if trial_id not in self._open:
             return
-        if result:  # Tune tells a stopping trial's last result here only
+        if result and "fault" not in result:  # Tune tells a stopping trial's last report here only
             self.on_trial_result(trial_id, result)
         trial = self._open.pop(trial_id)
         if self.records[trial.number].state == State.RUNNING:

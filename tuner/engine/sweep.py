@@ -5,6 +5,7 @@ Tune is an engine without memory here: what a sweep knows is its journal, its sc
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -99,9 +100,13 @@ def run_sweep(
     records = RecordBook(paths.trials)
     ending = Ending(spec.budget.wall_minutes * 60 if spec.budget.wall_minutes else None)
     if lease is not None:
-        ending.because.append(lambda: f"the sweep has been taken over by {lease.lost}" if lease.lost else None)
+        ending.because.append(lambda: f"it was taken over by {lease.lost}" if lease.lost else None)
+
+    def ours() -> bool:
+        return lease is None or lease.lost is None
+
     with progress_of(records, spec.budget.trials, ending.deadline, spec.metric) as progress, ending.signals():
-        patience = Patience(progress.waiting, ending.reason)
+        patience = Patience(progress.message, ending.reason, ours)
         failures = Failures(
             paths,
             records,
@@ -114,7 +119,7 @@ def run_sweep(
         searcher = _searcher(spec, paths, records, patience, ending, failures)
         if retry_failed:
             _retry_failed(records, searcher)
-        callback = SweepCallback(paths, records, spec.metric, progress, Starvation(placement.shape))
+        callback = SweepCallback(paths, records, spec.metric, progress, Starvation(placement.shape), ours)
         surroundings = Surroundings(
             paths=paths,
             records=records,
@@ -131,9 +136,10 @@ def run_sweep(
             if ending.reason() is None:
                 raise
         finally:
-            callback.log.close()
+            with contextlib.suppress(OSError):  # the records have it all; a resumed sweep writes it anew
+                callback.log.close()
             _give_back(callback.actors)
-    if lease is not None and lease.lost:
+    if not ours():
         return Outcome(records, paused=ending.reason())  # its files are another driver's now
     write_leaderboard(paths, records, spec.metric)
     write_tables(paths, records, spec.metric)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,11 +70,11 @@ def _source_fits(config: TrialConfig) -> bool:
 
 def score_finalists(
     spec: SweepSpec, paths: SweepPaths, records: RecordBook, cache_dir: str
-) -> Iterator[tuple[int, dict[str, float]]]:
+) -> Iterator[tuple[int, dict[str, float] | str]]:
     """Scores the best trials by the finalists' metric, and the source generator by it and by the sweep's own.
 
-    Each is scored on one worker's share of the cluster, side by side; yields (trial or SOURCE, values) as they are done, and
-    writes ``finalists.json`` at the end.
+    Each is scored on one worker's share of the cluster, side by side; yields (trial or SOURCE, values) as they are done, or what
+    went wrong in words, which costs no other finalist anything; writes ``finalists.json`` at the end.
     """
     best = records.ranking()[: spec.finalists.count] if spec.finalists else []
     wanted = (spec.finalists.metric,) if spec.finalists else ()
@@ -87,13 +87,16 @@ def score_finalists(
     task = ray.remote(num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker, max_retries=2)(_score_task)
     device, threads = "cuda" if resources.gpus_per_worker else "cpu", max(1, int(resources.cpus_per_worker))
     pending = {task.remote(c, metrics, spec.data, cache_dir, device, threads): c for c, metrics in jobs}
-    values: dict[int, dict[str, float]] = {}
+    found: dict[int, dict[str, float] | str] = {}
     while pending:
         (ready,), _ = ray.wait(list(pending))
         number = pending.pop(ready).number
-        values[number] = ray.get(ready)
-        yield number, values[number]
-    write_finalists(spec, paths, values)
+        try:
+            found[number] = ray.get(ready)
+        except ray.exceptions.RayError as error:
+            found[number] = str(error).strip().splitlines()[-1]
+        yield number, found[number]
+    write_finalists(spec, paths, found)
 
 
 def _score_task(
@@ -103,17 +106,33 @@ def _score_task(
     return score(candidate, metrics, data, cache_dir, device)
 
 
-def write_finalists(spec: SweepSpec, paths: SweepPaths, values: dict[int, dict[str, float]]) -> None:
-    """Writes ``finalists.json``: the metric, each finalist's value, best first, and the source generator's values."""
-    if spec.finalists is None and SOURCE not in values:
+def write_finalists(spec: SweepSpec, paths: SweepPaths, found: Mapping[int, dict[str, float] | str]) -> None:
+    """Writes ``finalists.json``: the metric, each finalist's value, best first, and the source generator's values.
+
+    A finalist that could not be scored, or whose value is not finite, has the value null and comes last.
+    """
+    if spec.finalists is None and SOURCE not in found:
         return
-    data: dict[str, Any] = {"source": values.get(SOURCE)}
+    source = found.get(SOURCE)
+    data: dict[str, Any] = {"source": {k: _finite(v) for k, v in source.items()} if isinstance(source, dict) else None}
     if spec.finalists:
         metric = parse_any_metric(spec.finalists.metric)
-        rows = [{"trial": number, "value": scores[str(metric)]} for number, scores in values.items() if number != SOURCE]
-        rows.sort(key=lambda row: score_of(metric, row["value"]))
+        rows: list[dict[str, Any]] = []
+        for number, values in found.items():
+            if number == SOURCE:
+                continue
+            if isinstance(values, dict):
+                rows.append({"trial": number, "value": _finite(values[str(metric)])})
+            else:
+                rows.append({"trial": number, "value": None, "problem": values})
+        rows.sort(key=lambda row: math.inf if row["value"] is None else score_of(metric, row["value"]))
         data |= {"metric": str(metric), "lower_is_better": metric.lower_is_better, "finalists": rows}
-    paths.storage.write_bytes(paths.FINALISTS, json.dumps(data, indent=1).encode())
+    paths.storage.write_bytes(paths.FINALISTS, json.dumps(data, indent=1, allow_nan=False).encode())
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows neither infinity nor NaN."""
+    return value if math.isfinite(value) else None
 
 
 def best_finalist(paths: SweepPaths) -> tuple[int, str, float] | None:
@@ -121,5 +140,5 @@ def best_finalist(paths: SweepPaths) -> tuple[int, str, float] | None:
     if not paths.storage.exists(paths.FINALISTS):
         return None
     data = json.loads(paths.storage.read_bytes(paths.FINALISTS))
-    rows = [row for row in data.get("finalists", ()) if math.isfinite(row["value"])]
+    rows = [row for row in data.get("finalists", ()) if row["value"] is not None]
     return (rows[0]["trial"], data["metric"], rows[0]["value"]) if rows else None

@@ -9,6 +9,7 @@ import collections
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 
 from trainables.scoring import Metric
 from tuner.records.paths import SweepPaths
@@ -27,10 +28,18 @@ class Publisher:
     Args:
         records: the trials of earlier runs, which the leaderboard has too.
         every_s: seconds between batches.
+        allowed: whether these files are still this driver's to write; asked before each batch, which else is dropped.
     """
 
-    def __init__(self, paths: SweepPaths, records: RecordBook, metric: Metric, every_s: float = 1.0) -> None:
-        self.paths, self.every_s = paths, every_s
+    def __init__(
+        self,
+        paths: SweepPaths,
+        records: RecordBook,
+        metric: Metric,
+        every_s: float = 1.0,
+        allowed: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.paths, self.every_s, self._allowed = paths, every_s, allowed
         self._waits: str | None = None  # why the last batch could not be written
         self._lost: str | None = None  # what never will be
         self._news = collections.deque(("earlier", record.snapshot()) for record in records.all())
@@ -79,6 +88,9 @@ class Publisher:
                 self._write()
 
     def _write(self) -> None:
+        if not self._allowed():
+            self._news.clear()
+            return
         while self._news:
             self._board_changed = True
             kind, record = self._news.popleft()

