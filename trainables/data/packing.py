@@ -39,6 +39,7 @@ _VERSION = 2
 _TEMPORARY = ".writing-"
 _ABANDONED_S = 24 * 3600.0
 _HASHED_AT_ONCE = 2**24  # bytes
+_checked: set[tuple[str, Path, int, int, int]] = set()  # files, as they were when their hash was right
 
 _log = logging.getLogger(__name__)
 
@@ -162,8 +163,7 @@ def _read(path: Path, options: DataOptions, warn: bool = False) -> tuple[Index, 
         expected = (len(index.names), 3, index.resolution, index.resolution)
         if array.dtype != np.uint8 or array.shape != expected or not array.flags.c_contiguous:
             raise ValueError(f"the array is {array.dtype} {array.shape}, not uint8 {expected}")
-        if _content_hash(array) != index.content_hash:
-            raise ValueError(f"the pixels in {array_name(index)} are not those that were packed")
+        _check_pixels(array, path.parent / array_name(index), index)
     except Exception as error:  # whatever is wrong with a cache file, the answer is the same: build it again
         if warn:
             warnings.warn(f"the picture cache {path} is damaged and built again: {error}", RuntimeWarning, stacklevel=4)
@@ -188,6 +188,16 @@ def _parse_index(fields: Any, of: str) -> Index:
 def _new_digest(resolution: int) -> Any:
     """The beginning of a content hash, to which the pixels are added in order."""
     return hashlib.sha256(f"uint8 rgb {resolution}".encode())
+
+
+def _check_pixels(array: NDArray[np.uint8], file: Path, index: Index) -> None:
+    """ValueError where the array is not what was packed; each file is hashed once by a process, and again when it was changed."""
+    status = file.stat()
+    seen = index.content_hash, file, status.st_ino, status.st_size, status.st_mtime_ns
+    if seen not in _checked:
+        if _content_hash(array) != index.content_hash:
+            raise ValueError(f"the pixels in {file.name} are not those that were packed")
+        _checked.add(seen)
 
 
 def _content_hash(array: NDArray[np.uint8]) -> str:

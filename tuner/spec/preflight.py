@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
 
 from trainables.backbones import BACKBONES, WeightsNotFoundError, load_backbone
@@ -21,8 +20,12 @@ from trainables.metrics.paired import PAIRED, LpipsWeightsNotFoundError, PairedN
 from trainables.networks import build_generator, build_task
 from trainables.source import load_source
 from tuner.spec.checks import example_configs
+from tuner.spec.fingerprint import FINGERPRINT, changes
+from tuner.spec.loading import load_spec
 from tuner.spec.model import SweepSpec
 from tuner.spec.problems import Problem
+
+_BEFORE_A_SWEEP = {FINGERPRINT, "driver.lease", "driver.lease.lock"}
 
 
 def preflight(spec: SweepSpec, cache_dir: Path, *, resuming: bool = False) -> list[tuple[str, str]]:
@@ -36,7 +39,7 @@ def preflight(spec: SweepSpec, cache_dir: Path, *, resuming: bool = False) -> li
     """
     problems: list[Problem] = []
     skipped: list[tuple[str, str]] = []
-    if not resuming and spec.root.exists() and not (spec.root.is_dir() and not any(spec.root.iterdir())):
+    if not resuming and spec.root.exists() and not _is_untouched(spec.root):
         problems.append(Problem("name", _taken(spec.root)))
     else:
         problems.extend(_storage_problem(spec))
@@ -56,9 +59,16 @@ def preflight(spec: SweepSpec, cache_dir: Path, *, resuming: bool = False) -> li
     if spec.source:
         problems.extend(_source_problem(spec, Path(spec.source)))
     problems.extend(_weight_problems(spec))
+    if resuming and not problems:
+        problems.extend(changes(spec, cache_dir))
     if problems:
         raise spec.error(problems)
     return skipped
+
+
+def _is_untouched(root: Path) -> bool:
+    """Whether a folder is empty, but for what a sweep writes before it is one."""
+    return root.is_dir() and {file.name for file in root.iterdir()} <= _BEFORE_A_SWEEP
 
 
 def _taken(root: Path) -> str:
@@ -69,9 +79,11 @@ def _taken(root: Path) -> str:
 
 def _changed_on_resume(spec: SweepSpec) -> Iterator[Problem]:
     """What would make the trials to come another experiment than those before, whose scores they are compared with."""
-    before, now = yaml.safe_load((spec.root / "spec.yaml").read_bytes()), spec.model_dump(mode="json")
+    before, now = (part.model_dump(mode="json") for part in (load_spec(spec.root / "spec.yaml"), spec))
     for data in before, now:
-        data["data"].pop("path")  # the same images may have been moved
+        # The same pictures may have been moved; whether they are the same is the fingerprint's to say.
+        data["data"].pop("path")
+        data["task"].pop("style", None)
     for section in ("task", "data", "trial", "space", "seed"):
         for key, old, new in _differences(section, before[section], now[section]):
             rule = "cannot change in a resumed sweep, whose trials are compared with those before: start one under another name"

@@ -33,7 +33,8 @@ SECONDS = 10.0
 ODD_VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 3, 0.5, 1e-300, 1e300, 10**18, 10**40, -(10**40), math.nan, math.inf, -math.inf, "", " ",
     "a.b", "a.b.c", ".", "name", "compact", "vgg16", "none", "null", "1e-3", "é…💥", "x" * 300, "\x00", "\ud7ff", "fid[",
-    "fid[vgg16,64px,n=0]", "fid[efficientnet_lite0,64px,n=99999999999999999999]", "psnr[n=1]", "package:", "~nobody/x", "s3://", "timm/",
+    "fid[vgg16,64px,n=0]", "fid[efficientnet_lite0,64px,n=99999999999999999999]", "psnr[n=1]", "package:", "~nobody/x", "s3://",
+    "timm/",
     "timm/resnet18", "torchvision/x", "generation", "style_transfer", "few_shot_generation", [], [[]], {}, [{}], [None],
     ["a", 1, None], {"a": {"b": {"c": 1}}}, {"name": "x"}, {"name": None}, {"name": ["trunk"]}, {"name": {"a": 1}},
     {"name": "ensemble", "members": []}, {"name": "projected"}, {"choice": []}, {"choice": [1, 1.0, True]},
