@@ -9,11 +9,15 @@ import typer
 
 from tuner.commands import data
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
+_HELP = (
+    "Search how to fine-tune a GAN on your pictures: over backbones, frozen layers and losses, on this machine or a Ray cluster."
+)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=_HELP)
 app.add_typer(data.app, name="data", help="Look at pictures, or pack them, before a sweep.")
 
 Address = Annotated[str | None, typer.Option(help='Ray cluster to join: "auto" or host:port; an embedded Ray when left out.')]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, progress on standard error.")]
+Job = Annotated[str, typer.Argument(help="The job's name, as submit has printed it.")]
 JobsAddress = Annotated[str, typer.Option(help="The cluster's dashboard, which takes jobs.")]
 
 
@@ -64,7 +68,9 @@ def export(
 
 @app.command()
 def sample(
-    export: Annotated[Path, typer.Argument(help="An export's folder.")],
+    export: Annotated[
+        Path, typer.Argument(help="An export's folder: what gansweep export has written, SWEEP_FOLDER/export/trial-NUMBER.")
+    ],
     n: Annotated[int, typer.Option("--n", min=1, help="Number of pictures.")] = 64,
     out: Annotated[Path, typer.Option(help="A .png file for one grid; otherwise a folder for a file each.")] = Path("grid.png"),
     seed: Annotated[int, typer.Option(min=0, help="Which sequence of pictures.")] = 0,
@@ -78,7 +84,7 @@ def sample(
 
 @app.command()
 def apply(
-    export: Annotated[Path, typer.Argument(help="An export's folder, of a task that takes pictures.")],
+    export: Annotated[Path, typer.Argument(help="An export's folder, as for sample; of a task that takes pictures.")],
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Picture files, folders, archives; of any size.")],
     out: Annotated[Path, typer.Option(help="Folder for the results, each PNG named as its picture.")] = Path("applied"),
     device: Annotated[str, typer.Option(help="Where the generator runs: cpu, cuda, …")] = "cpu",
@@ -127,7 +133,7 @@ def submit(
 
 
 @app.command()
-def status(job: str, address: JobsAddress = "http://127.0.0.1:8265", as_json: Json = False) -> None:
+def status(job: Job, address: JobsAddress = "http://127.0.0.1:8265", as_json: Json = False) -> None:
     """How a submitted sweep is doing."""
     from tuner.commands import jobs as command
 
@@ -136,7 +142,7 @@ def status(job: str, address: JobsAddress = "http://127.0.0.1:8265", as_json: Js
 
 @app.command()
 def logs(
-    job: str,
+    job: Job,
     address: JobsAddress = "http://127.0.0.1:8265",
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job ends.")] = False,
 ) -> None:
@@ -147,8 +153,8 @@ def logs(
 
 
 @app.command()
-def stop(job: str, address: JobsAddress = "http://127.0.0.1:8265") -> None:
-    """Stop a submitted sweep, which `gansweep submit SWEEP_FOLDER` or `gansweep resume` goes on with."""
+def stop(job: Job, address: JobsAddress = "http://127.0.0.1:8265") -> None:
+    """Stop a submitted sweep. To go on with it: gansweep submit SWEEP_FOLDER, or gansweep resume SWEEP_FOLDER."""
     from tuner.commands import jobs as command
 
     command.stop(job, address)

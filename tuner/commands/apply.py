@@ -19,10 +19,11 @@ from trainables.data.decode import opened, our_limits, whole
 from trainables.data.files import SourceFile
 from trainables.data.formats import DataFormat, Picture, find_format
 from trainables.data.formats.pictures import SUFFIXES
-from trainables.exported import apply, load_export, task_of
+from trainables.exported import apply, task_of
 from trainables.pictures import png
 from trainables.storage import Storage
 from trainables.tasks import Task
+from tuner.commands.exports import open_export
 from tuner.commands.terminal import INTERRUPTED, bars, counted, errors, fail, print_json
 
 _BACKGROUND = "white"  # of `DataOptions`, for exports that do not say what they were trained with
@@ -60,7 +61,7 @@ def run(export: Path, pictures: list[str], out: Path, device: str, max_megapixel
     made: list[Made] = []
     failed: list[Failed] = []
     try:
-        generator, config = load_export(export, _device(device))
+        generator, config = open_export(export, _device(device))
         task = task_of(config)
         if task.in_channels == 0:
             raise ValueError(f"{export} makes pictures from noise and takes none: use gansweep sample {export}")

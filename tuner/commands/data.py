@@ -61,11 +61,11 @@ def check(
 @app.command()
 def pack(
     path: Where,
-    resolution: Annotated[int, typer.Option(help="Side in pixels, as `data.resolution` of the spec.")],
+    resolution: Annotated[int, typer.Option(help="Side in pixels, as data.resolution of the spec.")],
     include: Include = None,
     column: Column = None,
-    background: Annotated[str, typer.Option(help="As `data.background` of the spec.")] = "white",
-    on_bad_image: Annotated[str, typer.Option(help="fail or skip, as `data.on_bad_image` of the spec.")] = "fail",
+    background: Annotated[str, typer.Option(help="As data.background of the spec.")] = "white",
+    on_bad_image: Annotated[str, typer.Option(help="fail or skip, as data.on_bad_image of the spec.")] = "fail",
     out: Annotated[Path | None, typer.Option(help="Cache folder; that of sweeps on this machine when left out.")] = None,
 ) -> None:
     """Build the packed cache of a sweep with these pictures now, so that the sweep starts at once."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.exported import enlargement, load_export
+from trainables.exported import enlargement
 from trainables.exported import sample as samples
 from trainables.pictures import grid, png
+from tuner.commands.exports import open_export
 from tuner.commands.terminal import fail
 
 
@@ -15,7 +16,7 @@ def run(export: Path, n: int, out: Path, seed: int, scale: int | None) -> None:
     if out.suffix.lower() not in ("", ".png"):
         fail(f"--out must be a .png file for one grid, or a folder for a file each, but got {out}")
     try:
-        generator, config = load_export(export)
+        generator, config = open_export(export)
         images = samples(generator, range(n), seed)
         scale = scale or enlargement(config["resolution"])
         if out.suffix.lower() == ".png":
