@@ -86,6 +86,13 @@ def control_service() -> tuple[Any, Any]:
     return gcs_service_pb2_grpc.NodeInfoGcsServiceStub, gcs_service_pb2.CheckAliveRequest()
 
 
+def certificates() -> tuple[bytes, bytes, bytes]:
+    """(certificate, private key, authority's certificate) for clusters that speak TLS, from where Ray's own variables say."""
+    from ray._private.tls_utils import load_certs_from_env
+
+    return load_certs_from_env()
+
+
 def started_here() -> str | None:
     """The address of the cluster that ``ray start`` began on this machine, if it still answers."""
     from ray._private import services

@@ -22,7 +22,7 @@ import ray
 from cluster.auth import TOKEN, auth_mode, authorization, check_no_token_demanded, missing_token, wrong_token
 from cluster.environment import environment
 from cluster.errors import ClusterError, TokenError, UnreachableError, with_ways
-from cluster.ray_internals import control_service, running_here, started_here
+from cluster.ray_internals import certificates, control_service, running_here, started_here
 
 AUTO = "auto"
 
@@ -176,7 +176,7 @@ def _ask_version(address: str, header: Mapping[str, str]) -> str | None:
     import grpc  # type: ignore[import-untyped]
 
     service, request = control_service()
-    with grpc.insecure_channel(address) as channel:
+    with _channel(address) as channel:
         try:
             reply = service(channel).CheckAlive(request, timeout=_PROBE_TIMEOUT_S, metadata=tuple(header.items()))
         except grpc.RpcError as error:
@@ -194,6 +194,22 @@ def _ask_version(address: str, header: Mapping[str, str]) -> str | None:
                 )
             ) from None
         return str(reply.ray_version)
+
+
+def _channel(address: str) -> Any:
+    """A connection as Ray itself would make it: with TLS where the environment says that the cluster speaks it."""
+    import grpc
+
+    if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
+        return grpc.insecure_channel(address)
+    try:
+        certificate, key, authority = certificates()
+    except (OSError, RuntimeError) as error:
+        variables = ("RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT")
+        ways = [f"set {', '.join(variables)} to files in PEM format", "unset RAY_USE_TLS for a cluster without TLS"]
+        raise ClusterError(with_ways(f"RAY_USE_TLS is set, but the certificates cannot be read: {error}", ways)) from error
+    credentials = grpc.ssl_channel_credentials(certificate_chain=certificate, private_key=key, root_certificates=authority)
+    return grpc.secure_channel(address, credentials)
 
 
 def _job_env_vars() -> dict[str, str]:

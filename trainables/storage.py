@@ -28,7 +28,8 @@ class Storage:
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = str(root) if "://" in str(root) else str(Path(root).expanduser().resolve())
+        # Links are kept: workers on other machines know a mount by the name that the user gave.
+        self.root = str(root) if "://" in str(root) else os.path.abspath(Path(root).expanduser())
         self._filesystem, self._base = fs.FileSystem.from_uri(self.root)
 
     def __reduce__(self) -> tuple[type[Storage], tuple[str]]:

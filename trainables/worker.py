@@ -88,7 +88,7 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
     Args:
         send: takes a report and returns a future of the verdict, CONTINUE or STOP; called on rank 0 alone.
     """
-    config, files = TrialConfig.model_validate(assignment.config), TrialFiles(assignment.storage)
+    config, files = TrialConfig.model_validate(assignment.config), TrialFiles(assignment.storage, assignment.number)
     leave_nothing_behind(config)
     pictures = _pictures(config.task, assignment.data, assignment.cache_dir)
     trainer = GanTrainer(config, pictures.train, style=pictures.style, collective=collective, device=device)
@@ -97,15 +97,14 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
         return collective.broadcast(ray.get(send(report)) if collective.rank == 0 else None)
 
     score_best, intervals = math.inf, []
-    saved = collective.broadcast(files.newest_step() if collective.rank == 0 else None)
-    if saved is not None:
-        state = files.load(saved)
+    state = _newest(files, collective)
+    if state is not None:
         trainer.load_state_dict(state["trainer"])
         score_best = state["report"]["score_best"]
         intervals = [Interval(*pair) for pair in state["report"]["intervals"]]
         # The report may have been lost with the worker that wrote the checkpoint; the mailbox drops it if it was not. The run
         # may have been made longer or shorter since.
-        if verdict(state["report"] | {"number": assignment.number, "resumed": True, "last": trainer.done}) == STOP:
+        if verdict(state["report"] | {"resumed": True, "last": trainer.done}) == STOP:
             return
     started = time.time()
     for step in config.evaluation_steps():
@@ -126,7 +125,7 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
             "intervals": [list(interval) for interval in intervals],
             "problem": problem,
             "last": trainer.done,
-            "resumed": saved is not None,
+            "resumed": state is not None,
             "seconds_training": time.time() - started,
             "seconds_to_first_step": trainer.first_step_at - assignment.handed_over_at,
         }
@@ -144,6 +143,13 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
         started = time.time()
         if verdict(report) == STOP:
             return
+
+
+def _newest(files: TrialFiles, collective: Collective) -> dict[str, Any] | None:
+    """The trial's newest checkpoint that can be read, the same on every worker; None when there is none."""
+    found = files.newest() if collective.rank == 0 else None
+    step = collective.broadcast(None if found is None else found["report"]["step"])
+    return found if step is None or found is not None else files.load(step)
 
 
 def train_until(step: int, trainer: GanTrainer, collective: Collective) -> tuple[dict[str, float], str | None]:
