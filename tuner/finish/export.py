@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from trainables.checkpoint import TrialFiles, preview_name
 from trainables.exported import enlargement, is_export, save_export
@@ -40,13 +43,12 @@ def export_best(paths: SweepPaths, spec: SweepSpec, number: int | None = None, o
     if number not in ranking:
         raise ValueError(f"trial must be one that was evaluated ({', '.join(map(str, sorted(ranking)))}), but got {number}")
     record = records[number]
-    best = TrialFiles(paths.trial(number)).load_best()
+    best = _best(paths, number)
     config = trial_config(spec.base, record.values)
     metrics = dict(best["report"]["metrics"])
     if finalist and finalist[0] == number:
         metrics[finalist[1]] = finalist[2]
     folder = out or paths.export(f"trial-{number:04d}")
-    preview = paths.trial(number).read_bytes(preview_name(best["report"]["step"]))
     save_export(
         folder,
         best["ema"],
@@ -64,9 +66,27 @@ def export_best(paths: SweepPaths, spec: SweepSpec, number: int | None = None, o
             "values": record.values,
         },
         # Made of held-out pictures where G takes pictures, which the export does not hold.
-        None if config.task.name == "generation" else enlarged(from_png(preview), enlargement(config.resolution)),
+        None
+        if config.task.name == "generation"
+        else enlarged(_preview(paths, number, best["report"]["step"]), enlargement(config.resolution)),
     )
     return folder
+
+
+def _best(paths: SweepPaths, number: int) -> dict[str, Any]:
+    """The best generator of a trial. ValueError that names its file where it is gone or damaged."""
+    try:
+        return TrialFiles(paths.trial(number), number).load_best()
+    except FileNotFoundError as error:
+        raise ValueError(f"the best generator of trial {number} is gone: {error}") from error
+
+
+def _preview(paths: SweepPaths, number: int, step: int) -> Tensor:
+    name = preview_name(step)
+    try:
+        return from_png(paths.trial(number).read_bytes(name))
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's kinds for a damaged PNG
+        raise ValueError(f"the preview {paths.trial(number).root}/{name} is gone or damaged: {error}") from error
 
 
 def _is_taken(folder: Path) -> bool:

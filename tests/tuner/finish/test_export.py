@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
+from tests.trainables.harm import HARMS
 from tests.tuner.command import SPEC, Command, in_a_fresh_process
 from tests.tuner.records.test_tables import METRIC, diverged, report
 from trainables.checkpoint import TrialFiles
@@ -49,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records = RecordBook(paths.trials)
     for number, fid in ((0, 90.0), (1, 70.0)):
         record = records.open(number, values(number))
-        one = report(10, fid, fid)
+        one = report(10, fid, fid, number=number)
         record.add(one)
         records.end(number, State.COMPLETE, "reached its budget of images")
         preview = png(grid(torch.zeros(4, 3, RESOLUTION, RESOLUTION)))
@@ -147,6 +148,42 @@ class TestExport:
         assert command.file.read_text() == "a file"
 
 
+class TestDamagedSweep:
+    @pytest.mark.parametrize("harm", HARMS)
+    def test_a_damaged_generator_is_named(self, command: Command, sweep: SweepPaths, harm: str) -> None:
+        file = sweep.folder / "trials" / "0001" / "best.pt"
+        file.write_bytes(HARMS[harm](file.read_bytes()))
+        said = command("export", str(sweep.folder))
+        assert said.code == 2
+        assert f"error: {file} is damaged or holds more than tensors: " in said.err
+        assert not (sweep.folder / "export").exists()
+
+    def test_the_generator_of_another_trial_is_refused(self, command: Command, sweep: SweepPaths) -> None:
+        mine, other = (sweep.folder / "trials" / f"000{number}" / "best.pt" for number in (1, 0))
+        mine.write_bytes(other.read_bytes())
+        said = command("export", str(sweep.folder))
+        assert said.code == 2
+        assert f"error: {mine} must be of trial 1, but is of trial 0" in said.err
+
+    def test_a_generator_that_is_gone(self, command: Command, sweep: SweepPaths) -> None:
+        (sweep.folder / "trials" / "0001" / "best.pt").unlink()
+        said = command("export", str(sweep.folder))
+        assert said.code == 2
+        assert "error: the best generator of trial 1 is gone: " in said.err
+
+    def test_a_preview_that_is_gone_is_not_needed(self, command: Command, sweep: SweepPaths) -> None:
+        for preview in (sweep.folder / "trials" / "0001").glob("preview_*.png"):
+            preview.unlink()
+        assert command("export", str(sweep.folder)).code == 0
+
+    def test_a_damaged_spec_is_refused(self, command: Command, sweep: SweepPaths) -> None:
+        (sweep.folder / "spec.yaml").write_bytes(b"name: &a [*a]")
+        for verb in ("export", "resume"):
+            said = command(verb, str(sweep.folder))
+            assert said.code == 2
+            assert f"{sweep.folder / 'spec.yaml'}:1: column 7: holds itself, by an alias" in said.err
+
+
 class TestSample:
     @pytest.mark.slow
     def test_a_fresh_process_loads_neither_ray_nor_the_search(self, export: Path, tmp_path: Path) -> None:
@@ -182,7 +219,7 @@ class TestSample:
 
     def test_no_export(self, command: Command, sweep: SweepPaths) -> None:
         command.file.write_text("a file")
-        for folder in (sweep.folder, command.folder / "nowhere", command.file):
+        for folder in (command.folder, command.folder / "nowhere", command.file):
             said = command("sample", str(folder))
             assert said.code == 2
             assert f"error: {folder} is not an export: " in said.err

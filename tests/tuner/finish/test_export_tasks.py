@@ -128,3 +128,10 @@ def test_the_export_makes_the_trial_s_own_pictures(command: Command, name: str) 
     assert float((10 * torch.log10(255**2 / errors)).mean()) == pytest.approx(psnr, abs=0.01)
     baseline = to_levels(trainer.task.baseline(conditions))
     assert float((restored - baseline).abs().max()) > 1, "G does something, so that the comparison means something"
+
+    for preview in SweepPaths(spec.root).trial(0).local.glob("preview_*.png"):  # type: ignore[union-attr]
+        preview.write_bytes(preview.read_bytes()[:100])
+    said = command("export", str(spec.root), "--out", str(command.folder / "again"))
+    assert said.code == 2
+    assert "error: the preview " in said.err
+    assert "is gone or damaged" in said.err
