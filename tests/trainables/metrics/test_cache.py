@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors import safe_open
 
-from tests.trainables.harm import HARMS
+from tests.trainables.harm import HARMS, flips
 from tests.trainables.metrics.helpers import as_generator, noise_images, tiny_evaluator
 from trainables.metrics.cache import StatisticsCache
 from trainables.metrics.evaluator import Evaluator
@@ -93,3 +97,25 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="no space left"):
         tiny_evaluator(NAMES, REAL, tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+
+
+def test_no_flipped_bit_gives_other_statistics(tmp_path: Path) -> None:
+    tiny_evaluator(NAMES, REAL, tmp_path)
+    file, cache = only_file(tmp_path), StatisticsCache(tmp_path)
+    with safe_open(file, framework="pt") as opened:
+        description = json.loads(opened.metadata()["origin"])["description"]
+    expected = cache.read(description)
+    assert expected is not None
+    noticed = 0
+    for place, damaged in flips(file.read_bytes(), 200):
+        file.write_bytes(damaged)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = cache.read(description)
+        assert (found is None) == bool(caught)
+        noticed += found is None
+        if found is not None:
+            assert found.count == expected.count, place
+            assert torch.equal(found.mean, expected.mean), place
+            assert torch.equal(found.rows, expected.rows), place
+    assert noticed > 190
