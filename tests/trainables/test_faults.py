@@ -39,7 +39,8 @@ def test_memory_that_does_not_suffice_is_the_configurations_fault() -> None:
 def test_a_gpu_that_errs_and_a_broken_process_group_are_infrastructure() -> None:
     assert fault_of(torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered")) == INFRASTRUCTURE
     assert fault_of(dist.DistBackendError("NCCL error")) == INFRASTRUCTURE
-    assert fault_of(raised(lambda: dist.TCPStore("127.0.0.1", 1, is_master=False, timeout=timedelta(seconds=1)))) == INFRASTRUCTURE
+    second = timedelta(seconds=1)
+    assert fault_of(raised(lambda: dist.TCPStore("127.0.0.1", 1, is_master=False, timeout=second))) == INFRASTRUCTURE
 
 
 def test_any_other_exception_is_the_configurations_fault() -> None:

@@ -15,7 +15,7 @@ from ray import tune
 from tuner.engine.unsaved import Unsaved
 
 _GRACE = 0.1  # of the wall time: how much longer trials may take to their next report
-_LEAST_GRACE_S = 60.0
+_LEAST_GRACE_S = 20.0
 
 
 class Ending(Unsaved, tune.Stopper):
@@ -23,7 +23,7 @@ class Ending(Unsaved, tune.Stopper):
 
     Args:
         wall_s: the wall time of this run; None for no limit. Trials stop at their next report after it, and wherever they are
-            after a tenth of it more, a minute at least: a group that hangs or starves does not outlive it for ever.
+            after a tenth of it more, 20 s at least: a group that hangs or starves does not outlive it for ever.
     """
 
     def __init__(self, wall_s: float | None = None) -> None:

@@ -41,6 +41,7 @@ TUNE_ACTOR_BYTES = 900 * 2**20
 """What a Tune actor, which holds Train's controller, takes of a node's memory beside its workers (docs/reliability.md)."""
 
 _GIVEN_BACK_WITHIN_S = 10.0
+_UNFINISHED_S = 3600.0  # a write that has not ended after that was its process's last
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def run_sweep(
     nodes = read_nodes()
     placement = placement_of(spec, nodes)
     paths.storage.write_bytes(paths.SPEC, dump_spec(spec))
+    paths.storage.collect(older_than_s=_UNFINISHED_S)
     check_nodes(paths, [spec.data.path, *([spec.source] if spec.source else [])], nodes)
     records = RecordBook(paths.trials)
     ending = Ending(spec.budget.wall_minutes * 60 if spec.budget.wall_minutes else None)

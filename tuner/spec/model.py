@@ -33,7 +33,8 @@ class Budget(Options):
     kimg: float = Field(gt=0)
     """Thousand images of a trial that is not stopped early."""
     wall_minutes: float | None = Field(None, gt=0)
-    """After this time trials stop at their next evaluation and no more are proposed; counted anew at each resume."""
+    """After this time no more trials are proposed and those that run stop at their next evaluation, or a tenth of it later; a
+    resume, which counts it anew, goes on with them."""
 
 
 class Resources(Options):

@@ -138,7 +138,7 @@ def test_a_second_ctrl_c_ends_the_driver_at_once(tmp_path: Path) -> None:
 
 
 def test_wall_time_ends_a_group_that_hangs_and_leaves_its_trial_to_be_resumed(tmp_path: Path, undisturbed: RecordBook) -> None:
-    process = gansweep("run", write_spec(tmp_path, **CHANGES, budget__wall_minutes=0.01))  # a minute of grace
+    process = gansweep("run", write_spec(tmp_path, **CHANGES, budget__wall_minutes=0.01))  # and 20 s of grace
     root = tmp_path / "sweeps" / "small"
     wait_until(lambda: (root / "trials" / "0000" / "record.json").exists(), process)
 
