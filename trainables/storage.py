@@ -12,11 +12,12 @@ import pickle
 import re
 import time
 import uuid
-import zipfile
 from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
+
+from trainables.digest import archive_damage
 
 _PART = re.compile(r"\.[0-9a-f]{8}\.part$")
 
@@ -95,7 +96,7 @@ class Storage:
         import torch
 
         data, wrong = self.read_bytes(name), f"{self.root}/{name} is damaged or holds more than tensors"
-        if damage := _damage(data):
+        if damage := archive_damage(io.BytesIO(data)):
             raise ValueError(f"{wrong}: {damage}")
         try:
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -129,13 +130,3 @@ class Storage:
 
     def _path(self, name: str) -> str:
         return f"{self._base}/{name}" if name else self._base
-
-
-def _damage(data: bytes) -> str | None:
-    """What is wrong with a PyTorch file, by its checksums, which PyTorch writes but never looks at; None: nothing."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            broken = archive.testzip()
-    except Exception as error:  # of many kinds: whichever the damaged bytes lead the reader into
-        return f"no archive of tensors can be read in its {len(data):,} bytes: {error}"
-    return None if broken is None else f"the checksum of {broken} does not match its content"

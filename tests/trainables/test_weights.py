@@ -283,6 +283,21 @@ def test_a_truncated_file_is_named(tmp_path: Path, resnet_state: dict[str, torch
         load_backbone(RESNET, str(file))
 
 
+def test_a_flipped_bit_is_noticed(tmp_path: Path, resnet_state: dict[str, torch.Tensor]) -> None:
+    file = tmp_path / "weights.pth"
+    torch.save(resnet_state, file)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match=r"weights\.pth is damaged or holds more than tensors: the checksum of"):
+        load_backbone(BACKBONES["resnet18"], str(file))
+
+
+def test_a_file_of_an_old_pytorch_has_no_checksums(tmp_path: Path, resnet_state: dict[str, torch.Tensor]) -> None:
+    torch.save(resnet_state, tmp_path / "weights.pth", _use_new_zipfile_serialization=False)
+    load_backbone(BACKBONES["resnet18"], str(tmp_path / "weights.pth"))
+
+
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {"state_dict": {"conv1.weight": torch.zeros(1)}}])
 def test_something_else_than_a_state_dict_is_named(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "weights.pth")

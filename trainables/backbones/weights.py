@@ -12,6 +12,7 @@ import functools
 import hashlib
 import importlib.util
 import pickle
+import zipfile
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from trainables.backbones.backbone import Backbone, BackboneInfo, WeightPackage
 from trainables.backbones.matching import load_trunk
+from trainables.digest import archive_damage
 
 RANDOM = "random"
 PRETRAINED = "pretrained"
@@ -98,6 +100,9 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
+        # Files of PyTorch before 1.6 are no archives, and have no checksums.
+        if zipfile.is_zipfile(file) and (damage := archive_damage(file)):
+            raise ValueError(damage)
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise ValueError(f"{file} is damaged or holds more than tensors: {error}") from error

@@ -166,3 +166,25 @@ def test_a_backbone_is_searched_by_name(command: Command, dimension: dict[str, o
 )
 def test_odd_overrides_are_refused_in_words(command: Command, override: str, expected: str) -> None:
     assert expected in command.problems({}, "--set", override)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"budget": {"trials": 3, "kimg": 1e9}},
+            "budget.kimg: must be at most 10,000 times trial.evaluation.every_kimg (0.5), but got 1e+09",
+        ),
+        (
+            {"scheduler": {"name": "successive_halving", "grace_kimg": 0.5, "reduction_factor": 1.00001}},
+            "scheduler.reduction_factor: must give at most 1,000 rungs from scheduler.grace_kimg to budget.kimg, "
+            "but 1.00001 gives 138,630",
+        ),
+        (
+            {"space/batch_size": {"int": {"low": 4, "high": 10**40}}},
+            "space.batch_size.int.high: must be less than or equal to 9007199254740992, but got 1" + "0" * 40,
+        ),
+    ],
+)
+def test_numbers_that_would_never_end_are_refused(command: Command, changes: dict[str, object], expected: str) -> None:
+    assert [row.partition(": ")[2] for row in command.problems(changes)] == [expected]
