@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
 IMAGES := examples/twemoji/images
 
-.PHONY: sweep test test-fast lint plain-install bench experiments source clean
+.PHONY: chaos sweep test test-fast lint plain-install bench experiments source clean
 
 sweep: $(VENV)/.demo  ## run the demo: fine-tune an emoji-face generator, on real pictures and real weights
 	$(BIN)/python examples/twemoji/images.py $(IMAGES)
@@ -29,6 +29,9 @@ plain-install:  ## the wheel in a fresh environment without the test extra: the 
 bench: $(VENV)/.test  ## benchmarks; each prints ratios measured side by side
 	$(PIP) -e '.[bench]'
 	for name in data_cache metrics_distance metrics_memory metrics_throughput training_step shared_trunk warm_groups; do $(BIN)/python -m tests.benchmarks.$$name || exit 1; done
+
+chaos: $(VENV)/.test  ## a hundred faults at random through one sweep (half an hour; as root, for it fills a disk of its own)
+	$(BIN)/python -m tests.chaos
 
 experiments: $(VENV)/.demo  ## run the experiments of docs/experiments.md and write its tables
 	$(PIP) -e '.[experiments]'

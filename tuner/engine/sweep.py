@@ -180,7 +180,7 @@ def _fit(
     rule = SCHEDULERS[spec.scheduler.name](spec.scheduler, spec.budget.kimg, spec.metric)
     warm = spec.isolation == "warm"
     scratch = paths.folder / ".tune"
-    with environment(_tune_environment(placement.concurrency)):
+    with environment(tune_environment(placement.concurrency)):
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(GroupTrial, context=context), {"memory": TUNE_ACTOR_BYTES}),
             tune_config=tune.TuneConfig(
@@ -198,7 +198,7 @@ def _fit(
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _tune_environment(groups: int) -> dict[str, str]:
+def tune_environment(groups: int) -> dict[str, str]:
     """Tune writes no files of its own that anyone reads: results, TensorBoard and state are the sweep's, and so are signals."""
     return {
         "RAY_AIR_NEW_OUTPUT": "0",  # without its new output engine it keeps quiet at verbose=0

@@ -25,6 +25,7 @@ from trainables.faults import INFRASTRUCTURE
 from trainables.storage import Storage
 from trainables.worker import CONTINUE, STOP, Assignment
 from tuner.engine.group import GroupEndedError, WarmGroup
+from tuner.engine.report import Report
 from tuner.records.paths import trial_folder
 
 _POLL_S = 1.0  # how soon the end of a group is noticed that could not say so
@@ -38,13 +39,6 @@ class TrialContext:
     data: DataOptions
     storage: Storage  # rooted at the folder of all trials
     cache_dir: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """A worker's report as it was sent: Tune shows searchers and schedulers a dictionary that it has flattened."""
-
-    data: dict[str, Any]
 
 
 class GroupTrial(tune.Trainable):
