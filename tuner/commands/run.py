@@ -33,7 +33,6 @@ from tuner.records.tables import leaderboard
 from tuner.records.text import shown
 from tuner.spec import SweepSpec, load_spec
 from tuner.spec.doubts import doubts
-from tuner.spec.fingerprint import write_fingerprint
 from tuner.spec.preflight import preflight
 
 
@@ -110,7 +109,6 @@ def _run(
             with console.status("measuring what training and evaluating cost"):
                 spec, chosen = calibrated(spec, cache_dir())
             say(f"evaluation: {chosen.explanation}")
-        write_fingerprint(spec, Path(cache_dir()).expanduser())
         outcome = run_sweep(spec, _progress_on(console), lease=lease, retry_failed=retry_failed)
         console.print(table(outcome.records, spec.metric))
         _ends_here(outcome, f"gansweep resume {quoted(paths.folder)}", console)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from cluster.janitor import held_placement_groups
+from cluster.janitor import held_placement_groups, remove_placement_groups
 from cluster.placement import GroupShape, PlacementError, plan, read_nodes
 
 _PATIENCE_S = 20.0
@@ -45,7 +45,10 @@ class Starvation:
         if not self._silent or now - self._looked_at < _LOOK_EVERY_S:
             return None
         self._looked_at = now
-        for group in held_placement_groups():
+        held = held_placement_groups()
+        # What a Tune actor had no time to give back before it was ended, as when a process group takes long to be torn down.
+        remove_placement_groups(group.id for group in held if group.orphaned)
+        for group in held:
             if group.creator in self._silent and group.state != "CREATED":
                 since, _ = self._seen.get(group.creator, (now, now))
                 self._seen[group.creator] = since, now

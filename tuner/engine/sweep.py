@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import optuna
 from optuna.storages import JournalStorage
@@ -36,6 +37,7 @@ from tuner.records.tables import write_leaderboard, write_tables
 from tuner.records.trials import Fault, RecordBook, State
 from tuner.schedulers import SCHEDULERS
 from tuner.spec import SweepSpec, dump_spec
+from tuner.spec.fingerprint import write_fingerprint
 
 TUNE_ACTOR_BYTES = 900 * 2**20
 """What a Tune actor, which holds Train's controller, takes of a node's memory beside its workers (docs/reliability.md)."""
@@ -96,6 +98,7 @@ def run_sweep(
     paths = SweepPaths(spec.root)
     nodes = read_nodes()
     placement = placement_of(spec, nodes)
+    write_fingerprint(spec, Path(cache_dir()).expanduser())
     paths.storage.write_bytes(paths.SPEC, dump_spec(spec))
     paths.storage.collect(older_than_s=_UNFINISHED_S)
     check_nodes(paths, [spec.data.path, *([spec.source] if spec.source else [])], nodes)

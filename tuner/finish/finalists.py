@@ -44,8 +44,10 @@ def score(candidate: Candidate, metrics: tuple[str, ...], data: DataOptions, cac
     config = candidate.config
     task = build_task(config.task, config.resolution)
     generator = build_generator(config.generator, task, config.backbone)
-    state = _source_state(config) if candidate.number == SOURCE else TrialFiles(candidate.storage).load_best()["ema"]
-    generator.load_state_dict(state)
+    if candidate.number == SOURCE:
+        generator.load_state_dict(_source_state(config))
+    else:
+        generator.load_state_dict(TrialFiles(candidate.storage, candidate.number).load_best()["ema"])
     generator.to(device).requires_grad_(False)
     pictures = load_pictures(config.task, data, cache_dir)
     inputs = FixedInputs(task, pictures, z_dim_of(generator), torch.device(device))
@@ -136,9 +138,17 @@ def _finite(value: float) -> float | None:
 
 
 def best_finalist(paths: SweepPaths) -> tuple[int, str, float] | None:
-    """(trial, metric, value) of the finalist with the best value; None where finalists were not scored."""
+    """(trial, metric, value) of the finalist with the best value; None where finalists were not scored.
+
+    Raises:
+        ValueError: ``finalists.json`` is damaged.
+    """
     if not paths.storage.exists(paths.FINALISTS):
         return None
-    data = json.loads(paths.storage.read_bytes(paths.FINALISTS))
-    rows = [row for row in data.get("finalists", ()) if row["value"] is not None]
-    return (rows[0]["trial"], data["metric"], rows[0]["value"]) if rows else None
+    try:
+        data = json.loads(paths.storage.read_bytes(paths.FINALISTS))
+        rows = [row for row in data.get("finalists", ()) if row["value"] is not None]
+        return (int(rows[0]["trial"]), str(data["metric"]), float(rows[0]["value"])) if rows else None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        file = paths.folder / paths.FINALISTS
+        raise ValueError(f"{file} is damaged ({error!r}): delete it, and `gansweep resume` scores the finalists anew") from None

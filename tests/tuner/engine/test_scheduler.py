@@ -13,8 +13,8 @@ from ray.tune.schedulers import TrialScheduler
 from tests.tuner.schedulers.test_successive_halving import FID, halving
 from tuner.engine.failures import Failures
 from tuner.engine.patience import Patience
-from tuner.engine.scheduler import Surroundings, SweepScheduler
 from tuner.engine.report import Report
+from tuner.engine.scheduler import Surroundings, SweepScheduler
 from tuner.records.paths import SweepPaths
 from tuner.records.trials import Fault, RecordBook, State
 from tuner.schedulers import SCHEDULERS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import itertools
+import math
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ from cluster.session import connect
 from tests.tuner.sweeps import HALVING, State, curve, silent, small_spec
 from tuner.engine.group import TRAIN_ENVIRONMENT
 from tuner.engine.sweep import Outcome, run_sweep
+from tuner.finish.finalists import best_finalist, score_finalists
 from tuner.records.paths import SweepPaths
 from tuner.records.progress import Progress
 from tuner.records.trials import RecordBook, TrialRecord
@@ -200,6 +202,20 @@ def test_a_group_with_nothing_left_to_do_is_given_back_at_once(tmp_path: Path) -
 
 def text_of(file: Path) -> str:
     return file.read_text() if file.exists() else ""
+
+
+def test_a_finalist_that_cannot_be_scored_costs_no_other(tmp_path: Path) -> None:
+    metric = "fid[efficientnet_lite1,32px-bilinear,n=16]"
+    spec = small_spec(tmp_path, budget__kimg=0.016, finalists={"count": 3, "metric": metric})
+    records = sweep(spec).records
+    paths = SweepPaths(spec.root)
+    (spec.root / "trials" / "0001" / "best.pt").write_bytes(b"damaged")
+    found = dict(score_finalists(spec, paths, records, str(tmp_path / "cache")))
+    assert "best.pt is damaged" in str(found[1])
+    assert all(math.isfinite(found[number][metric]) for number in (0, 2))  # type: ignore[index]
+    best = best_finalist(paths)
+    assert best is not None
+    assert best[0] in (0, 2)
 
 
 def test_ctrl_c_before_tune_has_begun_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
