@@ -88,7 +88,7 @@ def control_service() -> tuple[Any, Any]:
 
 def certificates() -> tuple[bytes, bytes, bytes]:
     """(certificate, private key, authority's certificate) for clusters that speak TLS, from where Ray's own variables say."""
-    from ray._private.tls_utils import load_certs_from_env
+    from ray._common.tls_utils import load_certs_from_env
 
     return load_certs_from_env()
 

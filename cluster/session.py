@@ -188,6 +188,7 @@ def _ask_version(address: str, header: Mapping[str, str]) -> str | None:
                     (
                         "check host and port: the port is that of `ray start --port` (6379 unless set), not the dashboard's",
                         "check on the head node that it runs: `ray status`",
+                        "if it speaks TLS: set RAY_USE_TLS=1 and Ray's three variables for certificates, as on its nodes",
                         "start one: `ray start --head`",
                         "leave --address away to run on this machine alone",
                     ),

@@ -27,7 +27,7 @@ INSIDE_TUNER = {  # a room below `tuner`: those that it may import, and the pack
     "engine": ({"records", "schedulers", "spec"}, set()),
     "commands": ({"records", "schedulers", "spec", "finish", "engine"}, {"ray.tune", "ray.train"}),
 }
-PRIVATE = ("_private", "_internal", "_raylet", "generated")
+PRIVATE = ("_private", "_internal", "_raylet", "_common", "generated")
 FILES = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
 
 

@@ -7,6 +7,7 @@ running cluster are used by every sweep in `test_sweep.py`.
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 import ray
@@ -33,6 +34,13 @@ def test_what_the_control_service_is_asked() -> None:
     stub, request = core.control_service()
     assert "CheckAlive" in inspect.getsource(stub)
     assert type(request).__name__ == "CheckAliveRequest"
+
+
+def test_certificates_are_read_from_where_rays_variables_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT"):
+        (tmp_path / name).write_text(name)
+        monkeypatch.setenv(name, str(tmp_path / name))
+    assert core.certificates() == (b"RAY_TLS_SERVER_CERT", b"RAY_TLS_SERVER_KEY", b"RAY_TLS_CA_CERT")
 
 
 def test_what_this_machine_has() -> None:
