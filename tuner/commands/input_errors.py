@@ -1,4 +1,4 @@
-"""What the user can mend: one clear message, exit code 2."""
+"""What the user can mend: one clear message, exit code 2; 1 where it is the machine that refuses."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from tuner.spec.problems import SpecError
 
 @contextmanager
 def input_errors() -> Iterator[None]:
-    """One clear message and exit code 2 for what the user can mend."""
+    """One clear message instead of a traceback: exit code 2 for what the user can mend, 1 for what refuses by itself."""
     try:
         yield
     except SpecError as error:
         fail(f"{counted(len(error.problems), 'problem')} to mend before anything starts:\n{error}")
     except (ClusterError, WeightsNotFoundError, InceptionWeightsNotFoundError, ValueError) as error:
         fail(error)
+    except OSError as error:
+        fail(f"the storage, or the network, refuses: {error}", code=1)

