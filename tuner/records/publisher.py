@@ -68,7 +68,8 @@ class Publisher:
             self._thread = None
         self._board_due = 0.0
         self._write()
-        self._log.close()
+        if self._allowed():
+            self._log.close()
 
     def _note(self, kind: str, record: TrialRecord) -> None:
         self._news.append((kind, record.snapshot()))

@@ -19,7 +19,7 @@ from trainables.checkpoint import preview_name
 from tuner.records.paths import SweepPaths
 from tuner.records.publisher import Publisher
 from tuner.records.tables import leaderboard
-from tuner.records.trials import RecordBook, State
+from tuner.records.trials import RecordBook, State, TrialRecord
 
 
 @pytest.fixture
@@ -190,3 +190,26 @@ def test_events_somebody_deleted_begin_anew(paths: SweepPaths, records: RecordBo
     publisher.close()
     assert list(paths.tensorboard(0).iterdir()) == [file]
     assert points(read(paths, 0), f"metric/{METRIC}") == [(640, 40.0)]
+
+
+def test_files_that_are_another_driver_s_by_now_are_left_alone(
+    paths: SweepPaths, records: RecordBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: int, data: bytes, at: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    ours = True
+    publisher = Publisher(paths, records, DRIVING, every_s=0.01, allowed=lambda: ours)
+    begin(publisher, records, 0)
+    until(lambda: paths.tensorboard(0).exists() and (paths.folder / "leaderboard.json").exists())
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", full)
+    publisher.started(TrialRecord(1, VALUES))  # waits for the storage
+    until(lambda: publisher.trouble is not None)
+    ours = False
+    monkeypatch.setattr(os, "pwrite", write)
+    assert records.report(report(10, 50.0, 50.0))
+    publisher.reported(records[0])
+    publisher.close()
+    assert [file.stat().st_size for file in paths.tensorboard(1).iterdir()] == [0]
+    assert all(row["best"] is None for row in board(paths)["trials"])
