@@ -102,7 +102,7 @@ FAULTS: dict[str, tuple[int, Callable[[World, random.Random], bool]]] = {
 
 
 @contextmanager
-def own_disk(folder: Path, megabytes: int = 400) -> Iterator[Path]:
+def own_disk(folder: Path, megabytes: int = 2000) -> Iterator[Path]:
     """A file system of its own, which can be filled and made read-only."""
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], check=True)

@@ -46,6 +46,7 @@ class Failures:
         retries: infrastructure failures that a trial may have without a new report in between.
         breaker: failures in a row, of whatever trials, after which the sweep pauses.
         can_do_without: whether the rest of the cluster can place a group without these nodes.
+        say: shows a line to the user.
     """
 
     def __init__(
@@ -57,9 +58,10 @@ class Failures:
         retries: int,
         breaker: int,
         can_do_without: Callable[[Iterable[str]], bool],
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._paths, self._records, self._patience = paths, records, patience
-        self._retries, self._breaker, self._can_do_without = retries, breaker, can_do_without
+        self._retries, self._breaker, self._can_do_without, self._say = retries, breaker, can_do_without, say
         self._in_a_row: list[Failure] = []
         self._by_node: Counter[str] = Counter()
         self.paused: str | None = None  # why the sweep must pause
@@ -86,6 +88,7 @@ class Failures:
         if fault == Fault.INFRASTRUCTURE:
             self._by_node.update(failure.nodes)
             attempts = self._patience.insist(f"writing trial {number}'s record", lambda: self._records.attempt(number))
+            self._say(f"trial {number}: infrastructure failed ({attempts} of {self._retries} retries): {failure.summary}")
             if attempts > self._retries:
                 self._end(number, f"given up after {attempts} infrastructure failures without a new report: {reason}", fault)
         else:

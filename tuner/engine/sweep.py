@@ -152,6 +152,7 @@ class _Run:
             retries=spec.retries,
             breaker=spec.breaker,
             can_do_without=lambda ids: _fits_without(ids, placement.shape),
+            say=progress.message,
         )
         ending.because.append(lambda: self.failures.paused)
         for number in records.unfinished():  # what failed before this run counts no more
