@@ -45,7 +45,9 @@ def held_placement_groups() -> list[HeldGroup]:
         # Of a group that no actor made, Ray says that the actor is dead.
         by_actor = not ray.ActorID(data.creator_actor_id).is_nil()
         creator = data.creator_actor_id.hex() if by_actor else ""
-        held.append(HeldGroup(group_id, data.name, name, resources, creator, data.creator_actor_dead and by_actor))
+        # One that is detached was made to outlive its maker.
+        orphaned = data.creator_actor_dead and by_actor and not data.is_detached
+        held.append(HeldGroup(group_id, data.name, name, resources, creator, orphaned))
     return held
 
 

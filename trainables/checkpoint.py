@@ -45,16 +45,29 @@ class TrialFiles:
             OtherFormatError: another version of gansweep wrote it; to start anew would throw away what can be gone on with.
             OSError: the storage cannot be read.
         """
-        for step in sorted(self._steps(), reverse=True):
+        passed_over: set[int] = set()
+        while steps := self._steps() - passed_over:
             try:
-                return self.load(step)
+                return self.load(max(steps))
             except OtherFormatError:
                 raise
             except FileNotFoundError:
-                continue  # replaced by a newer one meanwhile
+                continue  # replaced by a newer one meanwhile, which is listed now
             except ValueError as error:
                 warnings.warn(f"a checkpoint is passed over, and what it held is trained again: {error}", stacklevel=2)
+                passed_over.add(max(steps))
         return None
+
+    def adopt(self, other: TrialFiles) -> None:
+        """Takes over another trial's newest checkpoint and best generator as this trial's own, to go on from there."""
+        assert self.number is not None
+        state = other.newest()
+        if state is None:
+            return
+        self._save(_BEST, other.load_best() | {"report": other.load_best()["report"] | {"number": self.number}})
+        step = state["report"]["step"]
+        self.storage.write_bytes(preview_name(step), other.storage.read_bytes(preview_name(step)))
+        self._save(f"checkpoint_{step:08d}.pt", state | {"report": state["report"] | {"number": self.number}})
 
     def load(self, step: int) -> dict[str, Any]:
         """A checkpoint's content.
@@ -82,15 +95,18 @@ class TrialFiles:
         step = report["step"]
         self.storage.write_bytes(preview_name(step), preview)
         if is_best:
-            self.storage.save(_BEST, {"ema": trainer_state["ema"], "report": report, "format": FORMAT})
-        self.storage.save(f"checkpoint_{step:08d}.pt", {"trainer": trainer_state, "report": report, "format": FORMAT})
+            self._save(_BEST, {"ema": trainer_state["ema"], "report": report})
+        self._save(f"checkpoint_{step:08d}.pt", {"trainer": trainer_state, "report": report})
         for name in self.storage.list():
             match = _NAME.fullmatch(name)
             if match and int(match[1]) != step:
                 self.storage.delete(name)
 
-    def _steps(self) -> list[int]:
-        return [int(match[1]) for name in self.storage.list() if (match := _NAME.fullmatch(name))]
+    def _save(self, name: str, state: dict[str, Any]) -> None:
+        self.storage.save(name, state | {"format": FORMAT})
+
+    def _steps(self) -> set[int]:
+        return {int(match[1]) for name in self.storage.list() if (match := _NAME.fullmatch(name))}
 
     def _checked(self, name: str, keys: tuple[str, ...]) -> dict[str, Any]:
         state, file = self.storage.load(name), f"{self.storage.root}/{name}"

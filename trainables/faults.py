@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 INFRASTRUCTURE, CONFIGURATION = "infrastructure", "configuration"
 
-# What a disk, a mount or the network says when it is full, read-only, gone or broken for now. Not: no such file, not permitted,
-# is a directory, which come again on every machine.
+# What a disk, a mount or the network says when it is full, read-only, gone or broken for now. Not: no such file, is a directory,
+# which come again on every machine.
 _STORAGE = {
     getattr(errno, name)
     for name in (
@@ -39,6 +39,8 @@ def fault_of(error: BaseException) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return CONFIGURATION
     if isinstance(error, dist.DistError | torch.AcceleratorError):  # a process group or NCCL; a GPU that errs
+        return INFRASTRUCTURE
+    if isinstance(error, ImportError | PermissionError):  # a node that lacks a package, or sees a mount as somebody else
         return INFRASTRUCTURE
     if isinstance(error, ConnectionError | TimeoutError) or (isinstance(error, OSError) and error.errno in _STORAGE):
         return INFRASTRUCTURE

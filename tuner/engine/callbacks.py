@@ -35,6 +35,7 @@ class SweepCallback(Unsaved, tune.Callback):
         self.log = Publisher(paths, records, metric, allowed=allowed)
         self._trouble: str | None = None  # as it was told last
         self.actors: set[str] = set()  # ids of all Tune actors that the sweep has had
+        self._actor_of: dict[str, str] = {}  # Tune's trial id → id of the actor that runs it
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Tune's loop has turned once."""
@@ -49,6 +50,8 @@ class SweepCallback(Unsaved, tune.Callback):
         if (actor := actor_id_of(trial)) is not None and actor not in self.actors:
             self.actors.add(actor)
             self.starvation.started(actor)
+        if actor is not None:
+            self._actor_of[trial.trial_id] = actor
         self.log.started(record)
         self.progress.started(record)
 
@@ -70,9 +73,12 @@ class SweepCallback(Unsaved, tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's Tune actor has gone; what it held is taken back, or the next group would wait for it for ever."""
         reclaim()
+        if (actor := self._actor_of.get(trial.trial_id)) is not None:
+            self.starvation.ended(actor)
         self._ended(trial)
 
     def _ended(self, trial: Any) -> None:
+        self._actor_of.pop(trial.trial_id, None)
         record = self.records[trial.config["number"]]
         self.log.ended(record)
         self.progress.ended(record)

@@ -63,12 +63,14 @@ class Failures:
         self._paths, self._records, self._patience = paths, records, patience
         self._retries, self._breaker, self._can_do_without, self._say = retries, breaker, can_do_without, say
         self._in_a_row: list[Failure] = []
+        self._at_work: set[int] = set()  # trials that have reported since they were handed out last
         self._by_node: Counter[str] = Counter()
         self.paused: str | None = None  # why the sweep must pause
 
-    def reported(self, nodes: Iterable[str]) -> None:
-        """A report came up from a group on these nodes: they work."""
+    def reported(self, number: int, nodes: Iterable[str]) -> None:
+        """A new report of a trial came up from a group on these nodes: they work."""
         self._in_a_row.clear()
+        self._at_work.add(number)
         for node in nodes:
             self._by_node.pop(node, None)
 
@@ -85,14 +87,19 @@ class Failures:
         # A traceback's last line says what it was; what Ray says of a dead actor begins with it.
         failure = Failure(number, fault, lines[-1] if text.startswith("Traceback") else lines[0], frozenset(nodes))
         reason = f"{failure.summary} (traceback: {name})"
+        # Of both kinds: what a node lacks, such as a package, looks like the configuration's fault there.
+        self._by_node.update(failure.nodes)
         if fault == Fault.INFRASTRUCTURE:
-            self._by_node.update(failure.nodes)
             attempts = self._patience.insist(f"writing trial {number}'s record", lambda: self._records.attempt(number))
             self._say(f"trial {number}: infrastructure failed ({attempts} of {self._retries} retries): {failure.summary}")
             if attempts > self._retries:
                 self._end(number, f"given up after {attempts} infrastructure failures without a new report: {reason}", fault)
         else:
             self._end(number, reason, fault)
+        if number in self._at_work:
+            # It did report: many of these together are one node that was lost, and no common cause.
+            self._at_work.discard(number)
+            return
         self._in_a_row.append(failure)
         if len(self._in_a_row) >= self._breaker:
             self.paused = f"{len(self._in_a_row)} failures in a row without one report: {in_common(self._in_a_row)}"

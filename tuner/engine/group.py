@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -56,7 +57,7 @@ class WarmGroup:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.mailbox: Any = Mailbox.options(scheduling_strategy=here).remote()
         self._error: BaseException | None = None
-        self._scratch = tempfile.TemporaryDirectory(prefix="gansweep-group-")
+        self._scratch = tempfile.TemporaryDirectory(prefix="gansweep-group-", ignore_cleanup_errors=True)
         self._trainer = InProcessTrainer(
             train_loop,
             train_loop_config={"mailbox": self.mailbox, "threads": max(1, int(shape.cpus_per_worker))},
@@ -100,12 +101,17 @@ class WarmGroup:
         self._trainer.given_up.set()
         self._thread.join(patience_s)
         ray.kill(self.mailbox)
+        # Train gives up a group that failed while it was started without giving its placement group back.
+        me = ray.get_runtime_context().get_actor_id()
+        with suppress(TimeoutError):
+            remove_placement_groups(held.id for held in held_placement_groups() if held.creator == me)
         self._scratch.cleanup()
 
 
 def reclaim() -> None:
     """Takes back the worker groups whose Tune actor has died, as by kill -9; or the next group would wait for them for ever."""
-    remove_placement_groups(group.id for group in held_placement_groups() if group.orphaned)
+    with suppress(TimeoutError):  # Ray is slow; what is left is looked for again
+        remove_placement_groups(group.id for group in held_placement_groups() if group.orphaned)
 
 
 def _said(error: BaseException | None) -> str:

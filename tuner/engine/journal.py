@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from optuna.storages.journal import JournalFileBackend
 
-from tuner.engine.patience import Patience
+from tuner.engine.patience import NotOursError, Patience
 from tuner.records.files import append
 
 
@@ -41,11 +42,21 @@ class SweepJournal(JournalFileBackend):
         file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
         super().__init__(str(file), lock_obj=_NoLock())
 
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """The entries from a number on; waits while the storage refuses."""
+        read = super().read_logs
+        yield from self._patience.insist(f"reading {self._file.name}", lambda: list(read(log_number_from)), reads=True)
+
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Writes entries so that all of them or none is there; waits while the storage refuses."""
         data = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
 
+        known: list[int | None] = [self._size, None]  # what else may lie there at a second try is what the first one has left
+
         def write() -> int:
+            expected = known.pop(0) if len(known) > 1 else known[0]
+            if expected is not None and self._file.stat().st_size != expected:
+                raise NotOursError(f"somebody else has written to {self._file}")
             size = append(self._file, self._size, data)
             descriptor = os.open(self._file, os.O_RDONLY)
             try:

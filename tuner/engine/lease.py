@@ -56,25 +56,30 @@ class Lease:
     def __init__(self, file: Path, holder: Holder) -> None:
         self._file, self._holder = file, holder
         self._ended = threading.Event()
-        self._looked_at = time.monotonic()
+        self._looked_at = _now()
         self._lost: str | None = None
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
 
     @property
     def lost(self) -> str | None:
-        """Who has taken the sweep over; None while it is ours. To be asked before anything of the sweep is written."""
-        if time.monotonic() - self._looked_at > 2 * RENEW_EVERY_S:
-            # This process has slept, perhaps with its whole machine, and its thread has not looked since.
-            with suppress(OSError):
-                self._look()
+        """Who has taken the sweep over, as far as is known; None while it is ours."""
+        with suppress(OSError):
+            self.is_ours()
         return self._lost
+
+    def is_ours(self) -> bool:
+        """Whether the sweep is still ours; to be asked before anything of it is written. OSError where nobody can see now."""
+        if _now() - self._looked_at > 2 * RENEW_EVERY_S:
+            # This process has slept, perhaps with its whole machine, and its thread has not looked since.
+            self._look()
+        return self._lost is None
 
     def _look(self) -> None:
         now = _read(self._file)
         if self._lost is None and not self._ended.is_set() and (now is None or now.token != self._holder.token):
             self._lost = str(now or "somebody who has deleted the lease")
-        self._looked_at = time.monotonic()
+        self._looked_at = _now()
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEW_EVERY_S):
@@ -112,8 +117,8 @@ def hold(file: Path, *, take_over: bool = False, say: Callable[[str], None] = la
     holder = Holder(uuid.uuid4().hex, socket.gethostname(), _machine(), os.getpid(), _began(os.getpid()) or 0.0, time.time())
     with _alone(file):
         other = _read(file)
+        gone = other.has_died if other is not None else None
         if other is not None and not take_over:
-            gone = other.has_died
             if gone is None:
                 gone = _is_stale(file, other, say)
             if not gone:
@@ -126,6 +131,9 @@ def hold(file: Path, *, take_over: bool = False, say: Callable[[str], None] = la
         os.replace(part, file)
     lease = Lease(file, holder)
     try:
+        if other is not None and not gone:
+            say(f"taken over from {other}: waiting {2 * RENEW_EVERY_S:g} s for it to notice, if it lives")
+            time.sleep(2 * RENEW_EVERY_S)
         yield lease
     finally:
         lease.release()
@@ -175,6 +183,11 @@ def _machine() -> str:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return socket.gethostname()
+
+
+def _now() -> float:
+    """Seconds of a clock that goes on while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _began(pid: int) -> float | None:

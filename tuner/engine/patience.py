@@ -38,11 +38,12 @@ class Patience:
     ) -> None:
         self._say, self._ended, self._allowed, self._every_s = say, ended, allowed, every_s
 
-    def insist(self, what: str, action: Callable[[], T]) -> T:
+    def insist(self, what: str, action: Callable[[], T], *, reads: bool = False) -> T:
         """What ``action`` returns once it does not raise OSError.
 
         Args:
             what: what is being done, for people: "writing trial 3's record".
+            reads: whether nothing is written, which another driver's sweep allows.
 
         Raises:
             OSError: the last one, when waiting was `ended`.
@@ -50,9 +51,9 @@ class Patience:
         """
         began, said = time.monotonic(), -_SAY_EVERY_S
         while True:
-            if not self._allowed():
-                raise NotOursError(f"another driver has taken the sweep over: no more {what}")
             try:
+                if not reads and not self._allowed():
+                    raise NotOursError(f"another driver has taken the sweep over: no more {what}")
                 result = action()
             except OSError as error:
                 waited = time.monotonic() - began

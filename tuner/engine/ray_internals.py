@@ -17,8 +17,8 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 from ray.train.v2._internal.execution.controller import TrainController
-from ray.train.v2._internal.execution.controller.state import RunningState
 from ray.train.v2._internal.execution.failure_handling import FailureDecision, FailurePolicy
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
@@ -73,6 +73,17 @@ class _WaitsForRoomAlone(FailurePolicy):
         return FailureDecision.RETRY if waits else FailureDecision.RAISE
 
 
+class _NotesNodes(WorkerGroupCallback):
+    """Tells a trainer where its workers are as soon as they are placed: what fails while they start has happened there."""
+
+    def __init__(self, trainer: InProcessTrainer) -> None:
+        self._trainer = trainer
+
+    def before_init_train_context(self, workers: list[Any]) -> dict[str, list[Any]]:
+        self._trainer.nodes = [worker.metadata.node_id for worker in workers]
+        return {}
+
+
 class InProcessTrainer(TorchTrainer):
     """A `TorchTrainer` that starts no process but the workers and what joins them.
 
@@ -88,7 +99,8 @@ class InProcessTrainer(TorchTrainer):
 
     def _create_default_callbacks(self) -> list[Any]:
         unused = (PlacementGroupCleanerCallback, DatasetsCallback)
-        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
+        kept = [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
+        return [*kept, _NotesNodes(self)]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         controller = TrainController(**arguments | {"failure_policy": _WaitsForRoomAlone(FailureConfig(max_failures=0))})
@@ -100,8 +112,6 @@ class InProcessTrainer(TorchTrainer):
                         workers.abort()
                     return
                 await controller._run_control_loop_iteration()
-                if not self.nodes and isinstance(controller.get_state(), RunningState):
-                    self.nodes = [worker.metadata.node_id for worker in controller.get_worker_group().get_workers()]
 
         asyncio.run(control())
         return controller._build_result()

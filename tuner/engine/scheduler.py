@@ -46,11 +46,10 @@ class RuleState:
 
     def check(self, records: RecordBook) -> None:
         """Raises ValueError when the file was cut or emptied: it knows nothing of trials that the rule has stopped."""
-        stopped = [record.number for record in records.all() if record.state == State.STOPPED]
-        known = getattr(self._rule, "stopped", stopped)
-        lost = [str(number) for number in stopped if number not in known]
+        lost = self._rule.forgot(record.number for record in records.all() if record.state == State.STOPPED)
         if lost and self._file.exists():
-            raise ValueError(f"{self._file} was cut: it knows nothing of trials that it stopped ({', '.join(lost)}): {_REMEDY}")
+            named = ", ".join(map(str, lost))
+            raise ValueError(f"{self._file} was cut: it knows nothing of trials that it stopped ({named}): {_REMEDY}")
 
     def save(self) -> None:
         """Appends what the rule has added. May be called again after an OSError."""
@@ -107,7 +106,8 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         report = result["report"].data
         if self._noted(report):
             sweep.reported(sweep.records[number])
-        sweep.failures.reported(result.get("nodes", ()))
+            # Not for one that a checkpoint repeats: whoever sends it may fail right after.
+            sweep.failures.reported(number, result.get("nodes", ()))
         # NaN passes every comparison as false, so the rule must never see it.
         problem = report["problem"] or (
             None if math.isfinite(report["score_best"]) else f"its best score is {report['score_best']}"
@@ -128,8 +128,8 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         """The Tune actor has gone, and its group with it."""
         # Not `trial.get_error()`, which reads what Tune will have uploaded later.
         file = Path(trial.error_file) if trial.error_file else None
-        said = file.read_text(errors="replace") if file is not None and file.is_file() else "no reason is known"
-        self.sweep.failures.happened(trial.config["number"], Fault.INFRASTRUCTURE, f"its Tune actor died: {said}", ())
+        said = file.read_text(errors="replace") if file is not None and file.is_file() else ""
+        self.sweep.failures.happened(trial.config["number"], Fault.INFRASTRUCTURE, _what_became_of_the_actor(said), ())
 
     def _noted(self, report: dict[str, Any]) -> bool:
         records = self.sweep.records
@@ -139,3 +139,13 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         end = self.sweep.records.end
         self.sweep.patience.insist(f"writing trial {number}'s record", lambda: end(number, state, reason, fault))
         return TrialScheduler.STOP
+
+
+def _what_became_of_the_actor(said: str) -> str:
+    """What Tune wrote of a failed actor, without the headings that it puts over each of several failures."""
+    lines = [line for line in said.splitlines() if line.strip() and not line.startswith("Failure # ")]
+    if not lines:
+        return "its Tune actor died, and Ray does not say why"
+    # Of a dead actor Ray says so in the first line; of an exception in it, it gives a traceback.
+    head = "its Tune actor died: " if "actor" in lines[0] else "Traceback of its Tune actor:\n"
+    return head + "\n".join(lines)

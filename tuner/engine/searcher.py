@@ -97,7 +97,9 @@ class OptunaSearcher(Unsaved, Searcher):
 
     @property
     def exhausted(self) -> bool:
-        """Whether there is nothing to propose now; an infrastructure failure may change that."""
+        """Whether there is nothing to propose now; an infrastructure failure may change that, before the deadline."""
+        if self.deadline is not None and time.time() > self.deadline:
+            return True
         return not self._again and not self._queued and self._count >= self.trials + len(self.retried)
 
     def try_again(self, number: int) -> int:
@@ -173,13 +175,18 @@ class OptunaSearcher(Unsaved, Searcher):
 
     def _restore(self, frozen: optuna.trial.FrozenTrial) -> None:
         """The record of a trial that ended, and whose file cannot be read, from what the journal knows."""
+        number, values, told = frozen.number, self.space.suggest(frozen), frozen.user_attrs
+        fault = Fault(told["fault"]) if "fault" in told else None
         state = {TrialState.COMPLETE: State.COMPLETE, TrialState.PRUNED: State.STOPPED}.get(frozen.state, State.FAILED)
-        values, reason = self.space.suggest(frozen), frozen.user_attrs.get("reason", "unknown")
-        self.insist(f"writing trial {frozen.number}'s record", lambda: self.records.restore(frozen.number, values, state, reason))
+        state, reason = State.FAILED if fault else state, told.get("reason", "unknown")
+        restore = self.records.restore
+        self.insist(f"writing trial {number}'s record", lambda: restore(number, values, state, reason, fault))
 
     def _tell(self, number: int, trial_id: int) -> None:
         record = self.records[number]
         self.study._storage.set_trial_user_attr(trial_id, "reason", record.reason)
+        if record.fault is not None:
+            self.study._storage.set_trial_user_attr(trial_id, "fault", record.fault.value)
         if record.state == State.COMPLETE:
             self.study.tell(number, record.score_best)
         elif record.state == State.STOPPED or record.fault == Fault.TRAINING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from cluster.janitor import held_placement_groups, remove_placement_groups
 from cluster.placement import GroupShape, PlacementError, plan, read_nodes
@@ -47,7 +48,8 @@ class Starvation:
         self._looked_at = now
         held = held_placement_groups()
         # What a Tune actor had no time to give back before it was ended, as when a process group takes long to be torn down.
-        remove_placement_groups(group.id for group in held if group.orphaned)
+        with suppress(TimeoutError):
+            remove_placement_groups(group.id for group in held if group.orphaned)
         for group in held:
             if group.creator in self._silent and group.state != "CREATED":
                 since, _ = self._seen.get(group.creator, (now, now))

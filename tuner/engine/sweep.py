@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
+import ray
 from optuna.storages import JournalStorage
 from ray import tune
 
 from cluster.environment import environment
 from cluster.janitor import held_placement_groups, remove_placement_groups
 from cluster.placement import GroupShape, Node, PlacementError, PlacementPlan, plan, read_nodes
+from trainables.checkpoint import TrialFiles
 from tuner.engine.callbacks import SweepCallback
 from tuner.engine.ending import Ending
 from tuner.engine.failures import Failures
@@ -74,12 +77,16 @@ def placement_of(spec: SweepSpec, nodes: Sequence[Node]) -> PlacementPlan:
     Raises:
         PlacementError: not even one can ever be placed.
     """
-    actors = sum(node.memory_bytes // TUNE_ACTOR_BYTES for node in nodes)
+    shape, actors = group_shape(spec), sum(node.memory_bytes // TUNE_ACTOR_BYTES for node in nodes)
     if actors < 1:
         rule = f"a group needs {TUNE_ACTOR_BYTES / 2**30:.1f} GiB of memory of one node beside its workers'"
         raise PlacementError(f"{rule}, and none has as much: {', '.join(map(str, nodes))}")
     wanted = min(spec.budget.trials, spec.resources.max_groups or spec.budget.trials)
-    return plan(group_shape(spec), nodes, at_most=min(wanted, actors))
+    asked = shape
+    if shape.memory_bytes_per_worker:  # a group's Tune actor takes of the same memory
+        share = math.ceil(TUNE_ACTOR_BYTES / shape.workers)
+        asked = replace(shape, memory_bytes_per_worker=shape.memory_bytes_per_worker + share)
+    return replace(plan(asked, nodes, at_most=min(wanted, actors)), shape=shape)
 
 
 def run_sweep(
@@ -104,15 +111,17 @@ def run_sweep(
         ending.because.append(lambda: f"it was taken over by {lease.lost}" if lease.lost else None)
 
     def ours() -> bool:
-        return lease is None or lease.lost is None
+        return lease is None or lease.is_ours()
 
     with progress_of(records, spec.budget.trials, ending.deadline, spec.metric) as progress, ending.signals():
         patience = Patience(progress.message, ending.reason, ours)
-        run = _Run(spec, paths, placement, records, ending, patience, progress, ours)
-        if retry_failed:
-            run.retry_failed()
-        run.fit()
-        if not ours():
+        for attempt in range(spec.retries + 1):
+            run = _Run(spec, paths, placement, records, ending, patience, progress, ours)
+            if retry_failed:
+                run.retry_failed()
+            if run.fit(may_fail=attempt < spec.retries):
+                break
+        if lease is not None and lease.lost:
             return Outcome(records, paused=ending.reason())  # its files are another driver's now
         patience.insist("writing the leaderboard", lambda: write_leaderboard(paths, records, spec.metric))
         patience.insist("writing the tables", lambda: write_tables(paths, records, spec.metric))
@@ -145,6 +154,7 @@ class _Run:
         ours: Callable[[], bool],
     ) -> None:
         self.spec, self.paths, self.placement, self.records, self.ending = spec, paths, placement, records, ending
+        self.progress = progress
         self.failures = Failures(
             paths,
             records,
@@ -187,24 +197,38 @@ class _Run:
         for record in self.records.all():
             mendable = record.state == State.FAILED and record.fault != Fault.TRAINING
             if mendable and record.number not in self.searcher.retried:
-                self.searcher.try_again(record.number)
+                again = self.searcher.try_again(record.number)
+                # Its new number's files are those it left.
+                TrialFiles(self.paths.trial(again), again).adopt(TrialFiles(self.paths.trial(record.number), record.number))
 
-    def fit(self) -> None:
-        """Runs Tune's loop to the sweep's end, and gives everything back."""
+    def fit(self, *, may_fail: bool) -> bool:
+        """Runs Tune's loop, and gives everything back; returns whether it came to the sweep's end.
+
+        Args:
+            may_fail: whether the loop can be run again where Ray lost an actor in a way that Tune does not expect, as its memory
+                monitor does; everything else is raised.
+        """
         start_coordinator()
         scratch = self.paths.folder / ".tune"
         try:
             with environment(tune_environment(self.placement.concurrency)):
                 self._tuner(scratch).fit()
-        except Exception:
-            # The storage was away when the sweep was told to end: what could not be written is in the checkpoints.
-            if self.ending.reason() is None:
+        except Exception as error:
+            last = str(error).strip().splitlines()[-1:] or [repr(error)]
+            if self.ending.reason() is not None:
+                # Such as a storage that was away when the sweep was told to end: what could not be written is in the checkpoints.
+                self.progress.message(f"while it ended: {last[0]}")
+            elif may_fail and isinstance(error.__cause__, ray.exceptions.RayError):
+                self.progress.message(f"Ray Tune's loop has ended: {last[0]}. It is started again")
+                return False
+            else:
                 raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-            with contextlib.suppress(OSError):  # the records have it all; a resumed sweep writes it anew
+            with contextlib.suppress(Exception):  # the records have it all; a resumed sweep writes the leaderboard anew
                 self.callback.log.close()
             _give_back(self.callback.actors)
+        return True
 
     def _tuner(self, scratch: Path) -> tune.Tuner:
         context = TrialContext(self.placement.shape, self.spec.data, self.paths.trials, cache_dir())
@@ -236,20 +260,22 @@ def tune_environment(groups: int) -> dict[str, str]:
 
 
 def _fits_without(nodes: Iterable[str], shape: GroupShape) -> bool:
-    """Whether the rest of the cluster can place a group."""
-    left_out = set(nodes)
+    """Whether the rest of the cluster can place at least half of the groups that all of it can."""
+    left_out, all_of_them = set(nodes), read_nodes()
     try:
-        plan(shape, [node for node in read_nodes() if node.id not in left_out])
+        rest = plan(shape, [node for node in all_of_them if node.id not in left_out])
     except PlacementError:
         return False
-    return True
+    return 2 * rest.capacity >= plan(shape, all_of_them).capacity
 
 
 def _give_back(actors: set[str]) -> None:
     """Removes what Tune actors of this sweep had no time to give back; others of this process's job are not ours."""
     deadline = time.monotonic() + _GIVEN_BACK_WITHIN_S
-    while ours := [group for group in held_placement_groups() if group.creator in actors]:
-        remove_placement_groups(group.id for group in ours)
+    # An actor that was ended while it started is not among the known ones; by then it is dead.
+    while ours := [group for group in held_placement_groups() if group.creator in actors or group.orphaned]:
+        with contextlib.suppress(TimeoutError):
+            remove_placement_groups(group.id for group in ours)
         if time.monotonic() > deadline:
             return
         time.sleep(0.2)

@@ -28,6 +28,7 @@ from tuner.engine.group import GroupEndedError, WarmGroup
 from tuner.engine.report import Report
 from tuner.records.paths import trial_folder
 
+_SILENCE_S = 120.0  # after which a mailbox that does not answer is taken for gone
 _POLL_S = 1.0  # how soon the end of a group is noticed that could not say so
 
 
@@ -109,10 +110,10 @@ class GroupTrial(tune.Trainable):
     def _next_report(self) -> dict[str, Any]:
         mailbox, group = self._group().mailbox, self._group()
         if self.step_reported >= 0:
-            ray.get(mailbox.decide.remote(self.number, self.step_reported, CONTINUE))
-        ray.get(self._sent)
+            ray.get(mailbox.decide.remote(self.number, self.step_reported, CONTINUE), timeout=_SILENCE_S)
+        ray.get(self._sent, timeout=_SILENCE_S)
         while True:
-            report = ray.get(mailbox.receive.remote(self.step_reported, _POLL_S))
+            report = ray.get(mailbox.receive.remote(self.step_reported, _POLL_S), timeout=_SILENCE_S)
             if report is not None:
                 return dict(report)
             group.check()
@@ -125,7 +126,7 @@ class GroupTrial(tune.Trainable):
     def _end_trial(self) -> None:
         if self.group is not None and self.step_reported >= 0:
             try:
-                ray.get(self.group.mailbox.decide.remote(self.number, self.step_reported, STOP))
+                ray.get(self.group.mailbox.decide.remote(self.number, self.step_reported, STOP), timeout=_SILENCE_S)
             except ray.exceptions.RayError:
                 self._give_back()
 

@@ -6,7 +6,6 @@ The engine's thread, which every verdict waits for, only notes how a trial stand
 from __future__ import annotations
 
 import collections
-import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -85,8 +84,12 @@ class Publisher:
 
     def _run(self) -> None:
         while not self._closing.wait(self.every_s):
-            with contextlib.suppress(OSError):  # `trouble` tells
+            try:
                 self._write()
+            except OSError:
+                pass  # `trouble` tells
+            except Exception as error:  # whatever it is must not end the thread in silence
+                self._lost = f"leaderboard or TensorBoard lacks something: {error!r}"
 
     def _write(self) -> None:
         if not self._allowed():

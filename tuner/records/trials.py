@@ -123,9 +123,9 @@ class RecordBook:
         if self._records[number].state == State.RUNNING:
             self._set(number, state=state, reason=reason, fault=fault)
 
-    def restore(self, number: int, values: dict[str, Any], state: State, reason: str) -> TrialRecord:
+    def restore(self, number: int, values: dict[str, Any], state: State, reason: str, fault: Fault | None = None) -> TrialRecord:
         """The record of a trial that is `unknown`, from what the searcher's journal says of it; its reports are still there."""
-        return self._set(number, values, state=state, reason=reason)
+        return self._set(number, values, state=state, reason=reason, fault=fault)
 
     def save(self, number: int) -> None:
         """Writes a record's files."""

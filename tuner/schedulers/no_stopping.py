@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from trainables.registry import Options
@@ -29,6 +29,10 @@ class NoStopping:
 
     def state(self) -> list[Any]:
         """Nothing."""
+        return []
+
+    def forgot(self, numbers: Iterable[int]) -> list[int]:
+        """None: it stopped nobody, so whoever was stopped was by another rule."""
         return []
 
     def restore(self, state: Sequence[Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -70,6 +70,10 @@ class SuccessiveHalving:
     def state(self) -> list[Any]:
         """What a resumed sweep needs, as JSON data: an entry for each trial at each rung, which only grows."""
         return self._state
+
+    def forgot(self, numbers: Iterable[int]) -> list[int]:
+        """Which of these trials, which were stopped, it knows nothing of."""
+        return [number for number in numbers if number not in self.stopped]
 
     def restore(self, state: Sequence[Any]) -> None:
         """Takes `state` up again; rungs that the spec no longer has are passed over."""

@@ -97,3 +97,29 @@ def test_nothing_is_written_when_the_sweep_is_another_drivers(file: Path) -> Non
     with pytest.raises(NotOursError):
         optuna.load_study(study_name=None, storage=again).ask()
     assert file.read_bytes() == before
+
+
+def test_a_read_that_fails_is_made_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    real, failures = JournalFileBackend.read_logs, iter([True, True, False])
+
+    def read(self: JournalFileBackend, number: int) -> object:
+        if next(failures, False):
+            raise OSError(116, "Stale file handle")
+        return real(self, number)
+
+    monkeypatch.setattr(JournalFileBackend, "read_logs", read)
+    again = open_study(JournalStorage(SweepJournal(file, patience(said))))
+    assert values(again) == [3.0, 2.0, None]
+    assert "Stale file handle" in said[0]
+
+
+def test_a_driver_that_finds_anothers_entries_writes_no_more(file: Path) -> None:
+    """It was succeeded and has not looked since: to write would tear what its successor has written."""
+    first, second = study(file), study(file)
+    second.ask()
+    whole = file.read_bytes()
+    with pytest.raises(NotOursError, match="somebody else has written"):
+        first.ask()
+    assert file.read_bytes() == whole
+    assert len(study(file).trials) == 4

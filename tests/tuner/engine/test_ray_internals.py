@@ -83,6 +83,7 @@ def test_train_asks_the_trainer_for_its_callbacks_and_its_controller() -> None:
     kept = {type(callback).__name__ for callback in trainer._create_default_callbacks()}
     all_of_them = {type(callback).__name__ for callback in TorchTrainer._create_default_callbacks(trainer)}
     assert all_of_them - kept == {"PlacementGroupCleanerCallback", "DatasetsCallback"}
+    assert kept - all_of_them == {"_NotesNodes"}
 
 
 def test_the_controller_can_be_run_in_this_process() -> None:

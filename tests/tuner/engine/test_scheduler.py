@@ -158,14 +158,23 @@ def test_a_dead_tune_actor_is_nobodys_fault_until_it_happens_again_and_again(tmp
         config = {"number": 4}  # noqa: RUF012
         error_file = str(tmp_path / "of_ray.txt")
 
-    Path(Trial.error_file).write_text("ActorDiedError: out of memory")
+    said = "The actor died unexpectedly before finishing this task.\n\tpid: 19436\n"
+    Path(Trial.error_file).write_text(f"Failure # 1 (occurred at 2026-11-25_01-02-00)\n{said}")  # as Tune writes it
     sweep.scheduler.on_trial_error(None, Trial)
     assert sweep.outcome(4) == (State.RUNNING, "")
     sweep.scheduler.on_trial_error(None, Trial)
     state, reason = sweep.outcome(4)
     assert (state, sweep.records[4].fault) == (State.FAILED, Fault.INFRASTRUCTURE)
-    assert "2 infrastructure failures without a new report: its Tune actor died: ActorDiedError: out of memory" in reason
-    assert sweep.storage.read_bytes("trials/0004/error.txt") == b"its Tune actor died: ActorDiedError: out of memory"
+    assert "2 infrastructure failures without a new report: its Tune actor died: The actor died unexpectedly" in reason
+    assert b"19436" in sweep.storage.read_bytes("trials/0004/error.txt")
+    sweep.records.open(5, {})
+    Trial.config = {"number": 5}
+    trace = "\x1b[36mray::GroupTrial.train()\x1b[39m (pid=1, ip=::1)\n  File\nKeyError: 'kimg'\n"
+    Path(Trial.error_file).write_text(f"Failure # 1 (occurred at 2026-11-25_01-02-00)\n{trace}")
+    for _ in range(2):
+        sweep.scheduler.on_trial_error(None, Trial)
+    assert "report: KeyError: 'kimg'" in sweep.outcome(5)[1]
+    assert "died" not in sweep.outcome(5)[1]
 
 
 def test_a_report_wipes_the_slate_clean(tmp_path: Path) -> None:
@@ -175,6 +184,27 @@ def test_a_report_wipes_the_slate_clean(tmp_path: Path) -> None:
         assert sweep.result(0, kimg, 50) == CONTINUE
     assert sweep.outcome(0)[0] == State.RUNNING
     assert sweep.failures.paused is None
+
+
+def test_what_a_checkpoint_repeats_is_no_sign_of_life(tmp_path: Path) -> None:
+    """A node that dies a while into each attempt reports anew what its trial's checkpoint holds."""
+    sweep = Sweep(tmp_path, halving(max_kimg=1000, grace=500))
+    sweep.result(0, 1, 50)
+    for _ in range(2):
+        sweep.failure(0, "infrastructure", nodes=("a", "b"))
+        assert sweep.result(0, 1, 50, resumed=True) == CONTINUE
+    assert sweep.failures.avoid() == ["a", "b"]
+    assert sweep.outcome(0)[0] == State.FAILED, "given up after its one retry"
+
+
+def test_many_groups_on_one_node_that_is_lost_are_no_failures_in_a_row(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, halving(max_kimg=1000, grace=500))
+    for number in range(8):
+        sweep.result(number, 1, 50)
+    for number in range(8):
+        sweep.failure(number, "infrastructure", nodes=("lost",))
+    assert sweep.failures.paused is None
+    assert sweep.failures.avoid() == ["lost"]
 
 
 def test_failures_in_a_row_pause_the_sweep_and_say_what_they_have_in_common(tmp_path: Path) -> None:
@@ -200,7 +230,7 @@ def test_a_node_that_fails_again_and_again_is_kept_away_from_if_there_are_others
     sweep.failures._can_do_without = lambda nodes: False
     assert sweep.failures.avoid() == []
     sweep.failures._can_do_without = lambda nodes: True
-    sweep.failures.reported(["bad"])
+    sweep.failures.reported(3, ["bad"])
     assert sweep.failures.avoid() == []
 
 

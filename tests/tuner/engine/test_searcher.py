@@ -209,6 +209,18 @@ def test_a_driver_killed_while_it_proposed_goes_on_as_if_it_had_not_been(tmp_pat
     assert again.stored(0).params == whole.stored(0).params
 
 
+def test_a_record_that_is_lost_comes_back_as_what_it_was(tmp_path: Path) -> None:
+    first = Sweep(tmp_path)
+    for state, fault in ((State.STOPPED, None), (State.FAILED, Fault.TRAINING), (State.FAILED, Fault.CONFIGURATION)):
+        first.end(first.suggest(), state, "why", fault)
+    before = [(record.state, record.fault, record.reason) for record in first.records.all()]
+    for number in range(3):
+        (tmp_path / "trials" / f"{number:04d}" / "record.json").write_bytes(b"")
+    with pytest.warns(RuntimeWarning, match=r"record\.json"):
+        second = Sweep(tmp_path)
+    assert [(record.state, record.fault, record.reason) for record in second.records.all()] == before
+
+
 def test_a_reopened_journal_proposes_unfinished_trials_first_with_their_values(tmp_path: Path) -> None:
     first = Sweep(tmp_path)
     numbers = [first.suggest() for _ in range(4)]
