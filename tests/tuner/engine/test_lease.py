@@ -70,7 +70,7 @@ def test_a_process_id_that_is_used_again_is_another_process(file: Path) -> None:
         held = json.loads(file.read_text())
     file.write_text(json.dumps(held | {"began": held["began"] - 1}))
     with hold(file):
-        pass
+        assert json.loads(file.read_text())["token"] != held["token"]
 
 
 @pytest.mark.usefixtures("hurried")
