@@ -45,7 +45,8 @@ def fingerprint(spec: SweepSpec, cache_dir: Path) -> dict[str, Any]:
         "pictures": load_dataset(spec.data, cache_dir).content_hash,
         "style": None if style is None else style.content_hash,
         "source": None if spec.source is None else _sha256(Path(spec.source)),
-        "weights": sorted(_sha256(Path(file)) for file in files),
+        # One that is not there is the trial's failure, and may be put there for the next.
+        "weights": sorted(_sha256(Path(file)) for file in files if Path(file).exists()),
         "metric": str(spec.metric),
     }
 
