@@ -89,6 +89,14 @@ def family_of(pid: int) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
+def runs(process: psutil.Process) -> bool:
+    """Whether a process lives: a zombie, for which its container's first process has not waited yet, does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _start_node(arguments: list[str], log: Path, token: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *arguments]
     # 0 lets the system pick ports: the defaults are fixed and belong to the first Ray on a machine.

@@ -9,12 +9,8 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
-from typing import TypeVar
-
 import torch
 import torch.distributed as dist
-
-T = TypeVar("T")
 
 INFRASTRUCTURE, CONFIGURATION = "infrastructure", "configuration"
 
@@ -47,17 +43,23 @@ def fault_of(error: BaseException) -> str:
     return CONFIGURATION
 
 
-def insist(action: Callable[[], T], patience_s: float = 60.0, every_s: float = 1.0) -> T:
-    """What ``action`` returns, tried again for a while where the storage refuses.
+def insist(action: Callable[[], object], patience_s: float = 60.0, every_s: float = 1.0) -> str | None:
+    """Does ``action``, again and again for a while where the storage refuses.
+
+    Returns:
+        For how long it refused, and why, such as "6 s: [Errno 28] No space left on device"; None where it did not.
 
     Raises:
         OSError: the storage still refuses after ``patience_s``, or for a reason that will not pass.
     """
-    until = time.monotonic() + patience_s
+    began, refused = time.monotonic(), ""
     while True:
         try:
-            return action()
+            action()
         except OSError as error:
-            if fault_of(error) == CONFIGURATION or time.monotonic() > until:
+            if fault_of(error) == CONFIGURATION or time.monotonic() > began + patience_s:
                 raise
-        time.sleep(every_s)
+            refused = str(error)
+            time.sleep(every_s)
+        else:
+            return f"{time.monotonic() - began:.0f} s: {refused}" if refused else None

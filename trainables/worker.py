@@ -200,7 +200,9 @@ def evaluate(trainer: GanTrainer, evaluator: TrialEvaluator, files: TrialFiles, 
     if trainer.collective.rank == 0:
         preview = png(grid(*evaluator.inputs.preview(trainer.sample, config.evaluation.preview)))
         state, is_best = trainer.state_dict(), value == score_best
-        insist(lambda: files.save(state, report | added, preview, is_best=is_best))
+        waited = insist(lambda: files.save(state, report | added, preview, is_best=is_best))
+        if waited is not None:
+            added["waited"] = waited
     return added
 
 

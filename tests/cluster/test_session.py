@@ -23,7 +23,7 @@ from cluster import (
     read_nodes,
     remove_placement_groups,
 )
-from tests.clusters import TwoNodeCluster, family_of
+from tests.clusters import TwoNodeCluster, family_of, runs
 
 
 @pytest.fixture
@@ -192,4 +192,4 @@ def test_ctrl_c_leaves_no_process_behind() -> None:
         process.send_signal(signal.SIGINT)
         _, printed = process.communicate(timeout=30)
     assert printed.rstrip().endswith("KeyboardInterrupt")
-    assert [member for member in family if member.is_running()] == []
+    assert [member for member in family if runs(member)] == []

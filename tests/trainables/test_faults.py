@@ -49,15 +49,16 @@ def test_any_other_exception_is_the_configurations_fault() -> None:
 
 
 def test_a_worker_insists_while_the_storage_may_come_back() -> None:
-    answers = iter([OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "broken"), "written"])
+    answers = iter([OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "broken"), None])
 
-    def write() -> str:
+    def write() -> None:
         answer = next(answers)
-        if isinstance(answer, OSError):
+        if answer is not None:
             raise answer
-        return answer
 
-    assert insist(write, every_s=0.001) == "written"
+    assert insist(write, every_s=0.001) == "0 s: [Errno 5] broken"
+    assert next(answers, "all were asked for") == "all were asked for"
+    assert insist(lambda: None) is None
 
 
 def test_a_worker_gives_up_after_its_patience_and_at_once_where_waiting_will_not_help(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ class Failures:
         failure = Failure(number, fault, lines[-1] if text.startswith("Traceback") else lines[0], frozenset(nodes))
         reason = f"{failure.summary} (traceback: {name})"
         # Of both kinds: what a node lacks, such as a package, looks like the configuration's fault there.
-        self._by_node.update(failure.nodes)
+        self._by_node.update(sorted(failure.nodes))  # of equals the same order in every process
         if fault == Fault.INFRASTRUCTURE:
             attempts = self._patience.insist(f"writing trial {number}'s record", lambda: self._records.attempt(number))
             self._say(f"trial {number}: infrastructure failed ({attempts} of {self._retries} retries): {failure.summary}")

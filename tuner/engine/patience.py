@@ -36,7 +36,7 @@ class Patience:
         allowed: Callable[[], bool] = lambda: True,
         every_s: float = 1.0,
     ) -> None:
-        self._say, self._ended, self._allowed, self._every_s = say, ended, allowed, every_s
+        self.say, self._ended, self._allowed, self._every_s = say, ended, allowed, every_s
 
     def insist(self, what: str, action: Callable[[], T], *, reads: bool = False) -> T:
         """What ``action`` returns once it does not raise OSError.
@@ -61,9 +61,9 @@ class Patience:
                     raise
                 if waited - said >= _SAY_EVERY_S:
                     said = waited
-                    self._say(f"paused for {waited:.0f} s: {what} fails: {error}. It is tried again until it works")
+                    self.say(f"paused for {waited:.0f} s: {what} fails: {error}. It is tried again until it works")
                 time.sleep(self._every_s)
             else:
                 if said >= 0:
-                    self._say(f"goes on after {time.monotonic() - began:.0f} s: {what} works again")
+                    self.say(f"goes on after {time.monotonic() - began:.0f} s: {what} works again")
                 return result

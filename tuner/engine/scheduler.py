@@ -104,6 +104,8 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             sweep.failures.happened(number, Fault(result["fault"]), result["failure"], result["nodes"])
             return TrialScheduler.STOP
         report = result["report"].data
+        if waited := report.get("waited"):
+            sweep.patience.say(f"trial {number} paused for {waited}")
         if self._noted(report):
             sweep.reported(sweep.records[number])
             # Not for one that a checkpoint repeats: whoever sends it may fail right after.
