@@ -1,0 +1,163 @@
+"""The generator of StyleGAN2 (Karras et al. 2020, arXiv 1912.04958) as StyleGAN2-ADA (arXiv 2006.06676) trains it.
+
+Parameters have the official names and scales, so that a checkpoint's tensors are this network's own. Pure torch: modulated
+convolutions scale activations (`trainables.layers.modulated`), filters are plain convolutions (`trainables.layers.fir`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from trainables.generators.frame import Frame, Trunk, noise_problem, power_of_two_problem
+from trainables.generators.noise import Noise, labels_problem
+from trainables.layers.equalized import EqualizedConv
+from trainables.layers.fir import upsample
+from trainables.layers.keyed_noise import keyed_normal, keyed_uniform, keys_of
+from trainables.layers.mapping import Mapping
+from trainables.layers.modulated import ModulatedConv, ToRgb
+from trainables.registry import Options
+
+_MIXED, _WHETHER = 2**16, 2**16 + 1  # purposes of keyed numbers beyond those of the layers
+
+
+class StyleGan2Options(Options):
+    """Options of `StyleGan2Generator`. Defaults are the official ones of 256 px; a source brings its own."""
+
+    name: Literal["stylegan2"] = "stylegan2"
+    z_dim: int = Field(512, ge=1)
+    """Length of the latent vector."""
+    w_dim: int = Field(512, ge=1)
+    """Length of the style vector."""
+    c_dim: int = Field(0, ge=0)
+    """Classes; 0 for none."""
+    mapping_layers: int = Field(8, ge=1)
+    """Fully connected layers from z to w."""
+    channel_base: int = Field(16384, ge=1)
+    """Channels at a resolution r are channel_base / r; the official cfg takes 16384 below 512 px, else 32768."""
+    channel_max: int = Field(512, ge=1)
+    """Upper limit of that."""
+    architecture: Literal["skip", "resnet"] = "skip"
+    """Whether each block adds its own picture, or the last alone makes one and blocks have residuals."""
+    clamp: float | None = Field(256.0, gt=0)
+    """Activations stay within ± this, so that half precision can hold them; None for no limit."""
+    style_mixing: float = Field(0.0, ge=0, le=1)
+    """With which probability a training sample takes another latent's styles from a random layer on (Karras et al. 2019)."""
+
+
+class StyleGan2Generator(nn.Module):
+    """[N, z_dim] standard normal latents → [N, out_channels, resolution, resolution] images, not bounded. It has no trunk."""
+
+    Options = StyleGan2Options
+
+    def __init__(self, options: StyleGan2Options, frame: Frame, trunk: Trunk) -> None:
+        super().__init__()
+        if problem := self.unfit(options, frame, None):
+            raise ValueError(problem)
+        self.z_dim, self.c_dim, self.style_mixing = options.z_dim, options.c_dim, options.style_mixing
+        self.mapping = Mapping(options.z_dim, options.c_dim, options.w_dim, options.mapping_layers)
+        self.synthesis = Synthesis(options, frame)
+
+    @staticmethod
+    def unfit(options: StyleGan2Options, frame: Frame, info: Any) -> str | None:
+        """What does not fit ``frame``; None when all does. ``info``, the trunk's, does not matter."""
+        return noise_problem("stylegan2", frame) or power_of_two_problem("stylegan2", frame.resolution, 8)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None, *, truncation: float = 1.0, noise: Noise = "const") -> Tensor:
+        """Args:
+        z: latents, [N, z_dim].
+        labels: [N, c_dim], one-hot; None without classes.
+        truncation: ψ, how far styles go from their mean; 1 all the way.
+        noise: "const" takes each layer's own constant noise; "random" draws it, keyed by z, and in training mode mixes styles.
+        """
+        labels_problem(self.c_dim, labels)
+        w = self.mapping(z, labels, truncation)
+        styles = w[:, None].expand(-1, self.synthesis.styles, -1)
+        keys = keys_of(z) if noise == "random" else None
+        if keys is not None and self.training and self.style_mixing:
+            styles = self._mixed(styles, keys, labels, truncation)
+        return self.synthesis(styles, keys)
+
+    def _mixed(self, styles: Tensor, keys: Tensor, labels: Tensor | None, truncation: float) -> Tensor:
+        other = self.mapping(keyed_normal(keys, _MIXED, self.z_dim).to(styles.dtype), labels, truncation)
+        chance, place = keyed_uniform(keys, _WHETHER, 2).unbind(1)
+        count = self.synthesis.styles
+        first = torch.where(chance < self.style_mixing, 1 + (place * (count - 1)).floor(), count)
+        taken = torch.arange(count, device=keys.device)[None] >= first[:, None]
+        return torch.where(taken[:, :, None], other[:, None], styles)
+
+
+class Synthesis(nn.Module):
+    """[N, styles, w_dim] → images, through blocks ``b4``, ``b8`` and so on to the resolution."""
+
+    def __init__(self, options: StyleGan2Options, frame: Frame) -> None:
+        super().__init__()
+        self.skip = options.architecture == "skip"
+        resolutions = [2**i for i in range(2, int(math.log2(frame.resolution)) + 1)]
+        before = 0
+        for resolution in resolutions:
+            channels = min(options.channel_base // resolution, options.channel_max)
+            rgb = frame.out_channels if self.skip or resolution == resolutions[-1] else 0
+            self.add_module(f"b{resolution}", Block(before, channels, rgb, resolution, options))
+            before = channels
+        self.resolutions = resolutions
+        self.styles = 2 * len(resolutions)  # one for each convolution, one for the last torgb
+
+    def blocks(self) -> Iterator[Block]:
+        """Coarse to fine."""
+        for resolution in self.resolutions:
+            yield self.get_submodule(f"b{resolution}")  # type: ignore[misc]
+
+    def forward(self, styles: Tensor, keys: Tensor | None = None) -> Tensor:
+        """``keys``: see `ModulatedConv`."""
+        x, image, place = None, None, 0
+        for block in self.blocks():
+            convolutions = 1 if block.first else 2
+            # The picture of a block takes the style of the next block's first convolution.
+            x, image = block(x, image, styles[:, place : place + convolutions + 1], keys, place)
+            place += convolutions
+        assert image is not None
+        return image
+
+
+class Block(nn.Module):
+    """Features and image of half the resolution → those of this one."""
+
+    def __init__(self, before: int, channels: int, rgb: int, resolution: int, options: StyleGan2Options) -> None:
+        super().__init__()
+        self.first = before == 0
+        w_dim, clamp = options.w_dim, options.clamp
+        if self.first:
+            self.const = nn.Parameter(torch.randn(channels, resolution, resolution))
+        else:
+            self.conv0 = ModulatedConv(before, channels, w_dim, resolution=resolution, up=True, clamp=clamp)
+        self.conv1 = ModulatedConv(channels, channels, w_dim, resolution=resolution, up=False, clamp=clamp)
+        self.residual = options.architecture == "resnet" and not self.first
+        if self.residual:
+            self.skip = EqualizedConv(before, channels, 1, bias=False, up=True)
+        if rgb:
+            self.torgb = ToRgb(channels, rgb, w_dim, clamp=clamp)
+        self.makes_image = rgb > 0
+
+    def forward(
+        self, x: Tensor | None, image: Tensor | None, styles: Tensor, keys: Tensor | None, place: int
+    ) -> tuple[Tensor, Tensor | None]:
+        if x is None:
+            x = self.const.expand(len(styles), -1, -1, -1)
+            x = self.conv1(x, styles[:, 0], keys, place)
+        else:
+            half = math.sqrt(0.5)
+            shortcut = self.skip(x, gain=half) if self.residual else None
+            x = self.conv0(x, styles[:, 0], keys, place)
+            x = self.conv1(x, styles[:, 1], keys, place + 1, gain=half if self.residual else 1.0)
+            x = x if shortcut is None else x + shortcut
+        image = None if image is None else upsample(image)
+        if self.makes_image:
+            rgb = self.torgb(x, styles[:, -1]).float() if x.dtype != torch.float64 else self.torgb(x, styles[:, -1])
+            image = rgb if image is None else image + rgb
+        return x, image

@@ -1,0 +1,1 @@
+"""Layers that generators and discriminators of several papers share. They know neither options nor registries."""
