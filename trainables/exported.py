@@ -105,7 +105,7 @@ def apply(generator: nn.Module, task: Task, picture: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def sample(generator: nn.Module, indices: range, seed: int = 0, batch_size: int = 64) -> Tensor:
+def sample(generator: nn.Module, indices: range, seed: int = 0, batch_size: int = 64, truncation: float = 1.0) -> Tensor:
     """Pictures number ``indices`` of the endless sequence that ``seed`` names: float32 [N, C, H, W] in [-1, 1], on the CPU.
 
     Raises:
@@ -117,8 +117,11 @@ def sample(generator: nn.Module, indices: range, seed: int = 0, batch_size: int 
         raise ValueError("this generator takes pictures, not noise: use `gansweep apply EXPORT PICTURE...`")
     parts = [
         generator(
-            indexed_noise(torch.arange(start, min(start + batch_size, indices.stop)), z_dim, seed, "export").to(device)
-        ).cpu()
+            indexed_noise(torch.arange(start, min(start + batch_size, indices.stop)), z_dim, seed, "export").to(device),
+            truncation=truncation,
+        )
+        .clamp(-1, 1)
+        .cpu()
         for start in range(indices.start, indices.stop, batch_size)
     ]
     return torch.cat(parts)

@@ -30,6 +30,7 @@ from trainables.networks import (
     build_discriminator,
     build_generator,
     build_task,
+    follow_mean_style,
     follow_spectral_norms,
     make_pictures,
     parameters_of,
@@ -40,6 +41,10 @@ from trainables.optim import build_optimizer, update_ema
 from trainables.source import LoadReport, load_source, partial_start
 
 Losses = dict[str, Tensor]
+_UNEVEN_GROUPS = (
+    "D judges samples in groups (mbstd_group), so every worker's part of a batch must be a multiple of it, but {} is none of {}: "
+    "batch_size {} over {} parts (workers times speed.micro_batches)"
+)
 
 
 class GanTrainer:
@@ -92,7 +97,10 @@ class GanTrainer:
             self._warn_of_partial_start(config.source, self.source_report)
         self.generator = config.speed.lay_out(generator.to(self.device))
         self.discriminator = config.speed.lay_out(discriminator.to(self.device)).eval()  # see `follow_spectral_norms`
-        self.ema = copy.deepcopy(self.generator).requires_grad_(False)
+        share, group = config.batch_size // parts, int(discriminator.group)  # type: ignore[arg-type]
+        if share % group:
+            raise ValueError(_UNEVEN_GROUPS.format(share, group, config.batch_size, parts))
+        self.ema = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self._run_generator = config.speed.compiled(self.generator)
         self._run_discriminator = config.speed.compiled(self.discriminator)
         self.batches = Batches(config, self.task, dataset, style, self.z_dim, self.collective, self.device)
@@ -100,7 +108,7 @@ class GanTrainer:
         self.picture_losses = PictureLosses(config, self.task, style, self.collective, self.device)
         # Compiled, D has a forward of its own.
         self._shared_trunk = None if config.speed.compile else self.picture_losses.share_trunk(self.discriminator)
-        self.penalties = DiscriminatorPenalties(config.regularisers, self.discriminator, self.collective)
+        self.penalties = DiscriminatorPenalties(config.regularisers, config.batch_size, self.discriminator, self.collective)
         self.adaptive: AdaptiveAugment | None = None
         if config.adaptive:
             self.adaptive = AdaptiveAugment(config.adaptive, config.speed.micro_batches).to(self.device)
@@ -141,6 +149,7 @@ class GanTrainer:
         batch = self.batches.at(self.step_index)
         losses = self.g_step(batch) if self.pretraining else self.d_step(batch) | self.g_step(batch)
         self.step_index += 1
+        follow_mean_style(self.generator, batch.inputs_g, self.collective)
         update_ema(self.ema, self.generator, self.config.batch_size, self.images_seen, self.config.ema)
         return losses
 
@@ -169,7 +178,7 @@ class GanTrainer:
     def _d_losses(self, part: Batch) -> tuple[Tensor, Losses]:
         speed = self.config.speed
         with torch.no_grad(), speed.autocast(self.device):
-            fake = make_pictures(self.task, self._run_generator, speed.images(part.inputs_d))
+            fake = make_pictures(self.task, self._run_generator, speed.images(part.inputs_d), noise="random")
         condition = self._condition(part.inputs_d)
         # Two pictures of one condition are moved alike, so that regularisers can look at either, or between them, beside it.
         real, seen = self._augmented(part.real, condition, "d_real", part)
@@ -200,7 +209,7 @@ class GanTrainer:
     def _g_terms(self, part: Batch) -> tuple[Tensor, Losses]:
         speed = self.config.speed
         with speed.autocast(self.device):
-            fake = speed.images(make_pictures(self.task, self._run_generator, speed.images(part.inputs_g)))
+            fake = speed.images(make_pictures(self.task, self._run_generator, speed.images(part.inputs_g), noise="random"))
         losses, terms = {}, []
         if not self.pretraining:
             condition = self._condition(part.inputs_g)

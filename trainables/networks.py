@@ -10,13 +10,19 @@ from torch.nn.utils import parametrize
 
 from trainables.backbones import BACKBONES, load_backbone
 from trainables.backbones.weights import RANDOM
+from trainables.collective import Collective
 from trainables.discriminators import DISCRIMINATORS
 from trainables.generators import GENERATORS, Frame
+from trainables.generators.noise import Noise
+from trainables.layers.mapping import Mapping
 from trainables.losses.precision import in_float32
 from trainables.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
+
+
+_MEAN_STYLE_KEPT = 0.995  # of its mean style in each step, as StyleGAN2-ADA does
 
 
 def build_task(options: Any, resolution: int) -> Task:
@@ -46,7 +52,7 @@ def build_generator(options: Any, task: Task, backbone: str, weights: str = RAND
 def build_discriminator(options: Any, task: Task, backbone: str, weights: str) -> nn.Module:
     """A discriminator as training starts it; arguments as for `build_generator`."""
     discriminator: nn.Module = DISCRIMINATORS[options.name](
-        options, lambda channels: load_backbone(BACKBONES[backbone], weights, channels), task.condition_channels
+        options, lambda channels: load_backbone(BACKBONES[backbone], weights, channels), task.condition_channels, task.resolution
     )
     return discriminator
 
@@ -66,15 +72,21 @@ def uses_backbone(config: TrialConfig) -> bool:
     try:
         with torch.device("meta"):
             GENERATORS[config.generator.name](config.generator, frame_of(task), trunk)
-            DISCRIMINATORS[config.discriminator.name](config.discriminator, trunk, task.condition_channels)
+            DISCRIMINATORS[config.discriminator.name](config.discriminator, trunk, task.condition_channels, config.resolution)
     except AskedError:
         return True
     return False
 
 
-def make_pictures(task: Task, network: nn.Module, inputs: Tensor) -> Tensor:
-    """Pictures of a generator, float32 [N, 3, H, W] in [-1, 1]: from latents [N, z_dim], or conditions [N, in_channels, H, W]."""
-    output = network(inputs)
+def make_pictures(task: Task, network: nn.Module, inputs: Tensor, noise: Noise = "const") -> Tensor:
+    """Pictures of a generator, float32 [N, 3, H, W]: from latents [N, z_dim], or conditions [N, in_channels, H, W].
+
+    In [-1, 1]; of generators whose output has no bounds (StyleGAN's), about so.
+
+    Args:
+        noise: of generators from latents, see `Noise`.
+    """
+    output = network(inputs) if task.in_channels else network(inputs, noise=noise)
     # Whatever autocast makes of the network: in half precision a correction of a picture would be coarser than its 256 levels.
     with torch.autocast(inputs.device.type, enabled=False):
         return task.compose(inputs, in_float32(output))
@@ -92,6 +104,18 @@ def follow_spectral_norms(discriminator: nn.Module) -> None:
         if parametrize.is_parametrized(module, "weight"):
             _ = module.weight
     discriminator.eval()
+
+
+@torch.no_grad()
+def follow_mean_style(generator: nn.Module, z: Tensor, collective: Collective) -> None:
+    """Moves the mean style of a generator that has one, towards which truncation pulls, to that of this batch's latents.
+
+    Args:
+        z: this worker's latents, [N, z_dim].
+    """
+    mapping = getattr(generator, "mapping", None)
+    if isinstance(mapping, Mapping) and any(p.requires_grad for p in mapping.parameters()):
+        mapping.w_avg.lerp_(collective.mean(mapping(z).mean(dim=0)), 1 - _MEAN_STYLE_KEPT)
 
 
 def parameters_of(network: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -20,8 +20,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "trunk": {"head_channels": 8, "frozen_depth": 2},
     "projected": {"head_channels": 8, "mixed_channels": 16},
     "patch": {"channels": 8, "layers": 2},
+    "stylegan2": {"channel_base": 256, "channel_max": 16, "mbstd_group": 2},
 }
-SMALL["ensemble"] = {"members": [{"name": name} | SMALL[name] for name in ("patch", "trunk", "projected")]}
+SMALL["ensemble"] = {"members": [{"name": name} | SMALL[name] for name in ("patch", "trunk", "projected", "stylegan2")]}
 every_discriminator = pytest.mark.parametrize("name", DISCRIMINATORS)
 on_every_trunk = pytest.mark.parametrize("trunk", TRUNKS)
 on_a_trunk = pytest.mark.parametrize("name", ["trunk", "projected"])
@@ -34,7 +35,14 @@ def pristine(trunk: str) -> Any:
         return load_backbone(BACKBONES[trunk], "pretrained" if BACKBONES[trunk].package else "random")
 
 
-def build(name: str, trunk: str = "efficientnet_lite0", seed: int = 0, condition_channels: int = 0, **options: Any) -> Any:
+def build(
+    name: str,
+    trunk: str = "efficientnet_lite0",
+    seed: int = 0,
+    condition_channels: int = 0,
+    resolution: int = 32,
+    **options: Any,
+) -> Any:
     asked = []
 
     def fresh(channels: int) -> Any:
@@ -43,7 +51,7 @@ def build(name: str, trunk: str = "efficientnet_lite0", seed: int = 0, condition
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        built = DISCRIMINATORS[name](DISCRIMINATORS[name].Options(**options), fresh, condition_channels)
+        built = DISCRIMINATORS[name](DISCRIMINATORS[name].Options(**options), fresh, condition_channels, resolution)
     assert set(asked) <= {3}, "a trunk reads images alone"
     return built
 
@@ -53,7 +61,7 @@ def small(name: str, trunk: str = "efficientnet_lite0", seed: int = 0, condition
     options = SMALL[name] | {"conditional": True} if conditional else SMALL[name]
     if name == "ensemble":
         options = {"members": [member | {"conditional": conditional} for member in SMALL[name]["members"]]}
-    return build(name, trunk, seed, 2, **options)
+    return build(name, trunk, seed, 2, 32, **options)
 
 
 def images(count: int = 2, side: int = 32, channels: int = 3, seed: int = 1) -> Tensor:
@@ -85,12 +93,15 @@ def test_gradients_reach_the_images_and_every_trainable_parameter_and_no_other(n
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("conditional", [False, True])
 def test_logits_do_not_depend_on_who_shares_the_batch(name: str, training: bool, conditional: bool) -> None:
-    """In training, spectral normalisation moves its vectors with every forward, so each batch gets a discriminator of its own."""
+    """But for its own group. In training, spectral normalisation moves its vectors with every forward, so each batch gets a
+    discriminator of its own."""
+    group = small(name).group
+    rows, count = slice(group, 2 * group), 4 * group
     with torch.no_grad():
-        alone = small(name, conditional=conditional).train(training)(images(4)[1:2], condition(4)[1:2])
-        among = small(name, conditional=conditional).train(training)(images(4), condition(4))
+        alone = small(name, conditional=conditional).train(training)(images(count)[rows], condition(count)[rows])
+        among = small(name, conditional=conditional).train(training)(images(count), condition(count))
     for a, b in zip(alone, among, strict=True):
-        assert_same_up_to_summation(a, b[1:2])
+        assert_same_up_to_summation(a, b[rows])
 
 
 @every_discriminator
@@ -179,7 +190,8 @@ def test_default_options_fit(name: str) -> None:
     cls = DISCRIMINATORS[name]
     for trunk in TRUNKS:
         assert cls.unfit(cls.Options(), BACKBONES[trunk], 32) == []
-        assert build(name, trunk)(images())
+        built = build(name, trunk)
+        assert built(images(2 * built.group))
 
 
 @on_a_trunk
@@ -291,7 +303,7 @@ def test_an_ensemble_is_its_members_one_after_the_other() -> None:
     ensemble = small("ensemble").eval()
     got = ensemble(images())
     wanted = [logits for member in ensemble.members for logits in member(images())]
-    assert len(got) == 1 + 3 + 4
+    assert len(got) == 1 + 3 + 4 + 1
     assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
     trunks = [member.backbone for member in ensemble.members if hasattr(member, "backbone")]
     assert trunks[0] is not trunks[1], "freezing one leaves the other trained"

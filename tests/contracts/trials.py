@@ -43,6 +43,7 @@ _PROJECTED = {"name": "projected", "scales": 2, "head_channels": 8, "mixed_chann
 _TRUNK = {"name": "trunk", "frozen_depth": 3, "scales": 2, "head_channels": 8}
 _SMALL: dict[str, dict[str, Any]] = {
     "compact": {"z_dim": 8, "channels": 8, "max_channels": 16},
+    "stylegan2": {"z_dim": 8, "w_dim": 8, "mapping_layers": 2, "channel_base": 128, "channel_max": 16, "style_mixing": 0.5},
     "inverted_trunk": {"z_dim": 8},
     "encoder_decoder": {"channels": 8},
     "unet": {"channels": 8, "depth": 2},
@@ -51,6 +52,8 @@ _SMALL: dict[str, dict[str, Any]] = {
     "trunk": _TRUNK,
     "ensemble": {"members": [_PATCH, _TRUNK]},
 }
+# A discriminator of the same name as a generator.
+_SMALL_D: dict[str, dict[str, Any]] = {"stylegan2": {"channel_base": 128, "channel_max": 16, "mbstd_group": 2}}
 # The first is a ResNet of a tenth of the usual width, made for tests; the second is for what only takes a usual one.
 _BACKBONES = ("timm/test_resnet", "resnet18")
 _ANY = BACKBONES[_BACKBONES[0]]
@@ -58,9 +61,13 @@ _FORMS = [(f, d) for f, d in product(FEATURE_FORMS, FEATURE_DISTANCES) if d == "
 _POLICIES = tuple(POLICIES)
 
 
-def entry(name: str) -> dict[str, Any]:
+def entry(name: str, small: Mapping[str, dict[str, Any]] = _SMALL) -> dict[str, Any]:
     """Options that make an entry of a registry of networks small."""
-    return {"name": name, **_SMALL.get(name, {})}
+    return {"name": name, **small.get(name, {})}
+
+
+def _discriminator_entry(name: str) -> dict[str, Any]:
+    return entry(name, _SMALL | _SMALL_D)
 
 
 def trial(
@@ -81,7 +88,7 @@ def trial(
         "backbone": fits[0],
         "weights": "random",
         "generator": small,
-        "discriminator": entry(discriminator) if isinstance(discriminator, str) else discriminator,
+        "discriminator": _discriminator_entry(discriminator) if isinstance(discriminator, str) else discriminator,
         "feature_loss": {"layers": BACKBONES[fits[0]].layer_names[:2], "form": feature[0], "distance": feature[1]},
         "augment": _POLICIES,
         "evaluation": {"metric": "fid[efficientnet_lite0,32px,n=8]"},
@@ -91,7 +98,7 @@ def trial(
 
 def _discriminator(name: str, regulariser: str, conditional: bool) -> dict[str, Any]:
     """A discriminator of this name; one with a trunk where the regulariser needs one and this has none."""
-    options = entry("ensemble" if REGULARISERS[regulariser].needs_trunk else name)
+    options = _discriminator_entry("ensemble" if REGULARISERS[regulariser].needs_trunk else name)
     members = options.get("members")
     if members:
         return options | {"members": [member | {"conditional": conditional} for member in members]}

@@ -14,12 +14,15 @@ Problem = tuple[str, str]
 
 
 class Discriminator(nn.Module):
-    """Base of the entries of `DISCRIMINATORS`, built as ``DISCRIMINATORS[name](options, trunk, condition_channels)``.
+    """Base of the entries of `DISCRIMINATORS`, built as ``DISCRIMINATORS[name](options, trunk, condition_channels, resolution)``.
 
-    No logit depends on which samples share a batch. A pretrained trunk, where there is one, is the attribute ``backbone``.
+    No logit depends on which samples share a batch, but for ``group`` consecutive ones. A pretrained trunk, where there is one,
+    is the attribute ``backbone``.
     """
 
     Options: Any
+    group: int = 1
+    """How many consecutive samples are judged together; a batch, and every worker's share of it, is a multiple."""
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
         """Logits, positive for real: one [N, 1, h, w] map for each head.

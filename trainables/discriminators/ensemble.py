@@ -5,6 +5,7 @@ Each has a trunk of its own where it has one. All heads together make the list o
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import Field
@@ -13,11 +14,18 @@ from torch import Tensor, nn
 from trainables.discriminators.discriminator import Discriminator, Problem, Trunk
 from trainables.discriminators.patch import PatchDiscriminator
 from trainables.discriminators.projected import ProjectedDiscriminator
+from trainables.discriminators.stylegan2 import StyleGan2Discriminator
 from trainables.discriminators.trunk import TrunkDiscriminator
 from trainables.registry import Options, Registry, options_union
 
 MEMBERS: Registry[Any] = Registry(
-    "discriminator", {"trunk": TrunkDiscriminator, "projected": ProjectedDiscriminator, "patch": PatchDiscriminator}
+    "discriminator",
+    {
+        "trunk": TrunkDiscriminator,
+        "projected": ProjectedDiscriminator,
+        "patch": PatchDiscriminator,
+        "stylegan2": StyleGan2Discriminator,
+    },
 )
 
 if TYPE_CHECKING:  # the members of this type are the registry's entries, which only run time knows
@@ -48,9 +56,12 @@ class EnsembleDiscriminator(Discriminator):
 
     Options = EnsembleOptions
 
-    def __init__(self, options: EnsembleOptions, trunk: Trunk, condition_channels: int = 0) -> None:
+    def __init__(self, options: EnsembleOptions, trunk: Trunk, condition_channels: int = 0, resolution: int = 0) -> None:
         super().__init__()
-        self.members = nn.ModuleList(MEMBERS[member.name](member, trunk, condition_channels) for member in options.members)
+        self.members = nn.ModuleList(
+            MEMBERS[member.name](member, trunk, condition_channels, resolution) for member in options.members
+        )
+        self.group = math.lcm(*(member.group for member in self.members))  # type: ignore[arg-type]
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
         return [logits for member in self.members for logits in member(images, condition)]

@@ -40,7 +40,7 @@ class PatchDiscriminator(Discriminator):
 
     Options = PatchOptions
 
-    def __init__(self, options: PatchOptions, trunk: Trunk, condition_channels: int = 0) -> None:
+    def __init__(self, options: PatchOptions, trunk: Trunk, condition_channels: int = 0, resolution: int = 0) -> None:
         super().__init__()
         raise_if(condition_problems(options.conditional, condition_channels))
         self.conditional = options.conditional

@@ -45,7 +45,7 @@ class ProjectedDiscriminator(Discriminator):
 
     Options = ProjectedOptions
 
-    def __init__(self, options: ProjectedOptions, trunk: Trunk, condition_channels: int = 0) -> None:
+    def __init__(self, options: ProjectedOptions, trunk: Trunk, condition_channels: int = 0, resolution: int = 0) -> None:
         super().__init__()
         self.backbone = trunk(3)
         info = self.backbone.info

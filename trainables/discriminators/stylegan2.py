@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from trainables.discriminators.condition import condition_problems, required
 from trainables.discriminators.discriminator import Discriminator, Problem, Trunk, raise_if
 from trainables.layers.equalized import EqualizedConv, EqualizedLinear
 from trainables.layers.fir import downsample
@@ -41,8 +42,8 @@ class StyleGan2Options(Options):
     batch, and of a micro-batch, must be a multiple of it."""
     frozen_depth: int = Field(0, ge=0)
     """Blocks that keep their parameters, from the highest resolution on (FreezeD, Mo et al. 2020)."""
-    conditional: Literal[False] = False
-    """It sees the picture alone."""
+    conditional: bool = False
+    """Whether D judges the pair of image and condition, joined where it reads the image, or the image alone."""
 
 
 class StyleGan2Discriminator(Discriminator):
@@ -57,16 +58,17 @@ class StyleGan2Discriminator(Discriminator):
     def __init__(self, options: StyleGan2Options, trunk: Trunk, condition_channels: int = 0, resolution: int = 0) -> None:
         super().__init__()
         raise_if(self.unfit(options, None, resolution, condition_channels))
-        self.c_dim, self.group = options.c_dim, options.mbstd_group
+        self.c_dim, self.group, self.conditional = options.c_dim, options.mbstd_group, options.conditional
         self.resolutions = _resolutions(resolution)
         widths = {r: min(options.channel_base // r, options.channel_max) for r in (*self.resolutions, 4)}
+        image_channels = 3 + (condition_channels if options.conditional else 0)
         skip = options.architecture == "skip"
         for r in self.resolutions:
-            image = skip or r == resolution
-            self.add_module(f"b{r}", Block(widths[r], widths[r // 2], image, skip, options.clamp))
+            seen = image_channels if skip or r == resolution else 0
+            self.add_module(f"b{r}", Block(widths[r], widths[r // 2], seen, skip, options.clamp))
         if options.c_dim:
             self.mapping = Mapping(0, options.c_dim, widths[4], options.mapping_layers)
-        self.b4 = Epilogue(widths[4], widths[4] if options.c_dim else 1, skip, options)
+        self.b4 = Epilogue(widths[4], widths[4] if options.c_dim else 1, image_channels if skip else 0, options)
         for r in self.resolutions[: options.frozen_depth]:
             self.get_submodule(f"b{r}").requires_grad_(False)
 
@@ -75,7 +77,7 @@ class StyleGan2Discriminator(Discriminator):
         if len(images) % self.group:
             raise ValueError(f"images must come in groups of mbstd_group, {self.group}, but there are {len(images)}")
         x = None
-        image: Tensor | None = images
+        image: Tensor | None = torch.cat([images, required(condition)], dim=1) if self.conditional else images
         for r in self.resolutions:
             x, image = self.get_submodule(f"b{r}")(x, image)
         logits = self.b4(x, image)
@@ -88,27 +90,28 @@ class StyleGan2Discriminator(Discriminator):
 
     @classmethod
     def unfit(cls, options: StyleGan2Options, info: Any, resolution: int, condition_channels: int = 0) -> list[Problem]:
+        problems = condition_problems(options.conditional, condition_channels)
         if resolution < 8 or resolution.bit_count() != 1:
-            return [("name", f"stylegan2 takes a resolution that is a power of two >= 8, but got {resolution}")]
+            return [*problems, ("name", f"stylegan2 takes a resolution that is a power of two >= 8, but got {resolution}")]
         blocks = len(_resolutions(resolution))
         if options.frozen_depth > blocks:
-            return [("frozen_depth", f"must be <= {blocks}, the blocks at {resolution} px, but got {options.frozen_depth}")]
-        return []
+            got = options.frozen_depth
+            problems.append(("frozen_depth", f"must be <= {blocks}, the blocks above 4 px at {resolution} px, but got {got}"))
+        return problems
 
 
 class Block(nn.Module):
     """Features and image of a resolution → those of half of it."""
 
-    def __init__(self, before: int, after: int, image: bool, skip: bool, clamp: float | None) -> None:
+    def __init__(self, before: int, after: int, image_channels: int, skip: bool, clamp: float | None) -> None:
         super().__init__()
-        self.passes_image = skip
-        if image:
-            self.fromrgb = EqualizedConv(3, before, 1, activate=True, clamp=clamp)
+        self.passes_image, self.sees_image = skip, image_channels > 0
+        if image_channels:
+            self.fromrgb = EqualizedConv(image_channels, before, 1, activate=True, clamp=clamp)
         self.conv0 = EqualizedConv(before, before, 3, activate=True, clamp=clamp)
         self.conv1 = EqualizedConv(before, after, 3, activate=True, down=True, clamp=clamp)
         if not skip:
             self.skip = EqualizedConv(before, after, 1, bias=False, down=True)
-        self.sees_image = image
 
     def forward(self, x: Tensor | None, image: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if self.sees_image:
@@ -126,12 +129,11 @@ class Block(nn.Module):
 class Epilogue(nn.Module):
     """[N, C, 4, 4] → [N, out]."""
 
-    def __init__(self, channels: int, out: int, skip: bool, options: StyleGan2Options) -> None:
+    def __init__(self, channels: int, out: int, image_channels: int, options: StyleGan2Options) -> None:
         super().__init__()
-        self.group = options.mbstd_group
-        if skip:
-            self.fromrgb = EqualizedConv(3, channels, 1, activate=True, clamp=options.clamp)
-        self.sees_image = skip
+        self.group, self.sees_image = options.mbstd_group, image_channels > 0
+        if image_channels:
+            self.fromrgb = EqualizedConv(image_channels, channels, 1, activate=True, clamp=options.clamp)
         more = 1 if self.group > 1 else 0
         self.conv = EqualizedConv(channels + more, channels, 3, activate=True, clamp=options.clamp)
         self.fc = EqualizedLinear(channels * 16, channels, activate=True)

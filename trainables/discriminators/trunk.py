@@ -41,7 +41,7 @@ class TrunkDiscriminator(Discriminator):
 
     Options = TrunkOptions
 
-    def __init__(self, options: TrunkOptions, trunk: Trunk, condition_channels: int = 0) -> None:
+    def __init__(self, options: TrunkOptions, trunk: Trunk, condition_channels: int = 0, resolution: int = 0) -> None:
         super().__init__()
         self.backbone = trunk(3)
         raise_if(_problems(options, self.backbone.info, condition_channels))

@@ -8,6 +8,7 @@ from trainables.generators.compact import CompactGenerator
 from trainables.generators.encoder_decoder import EncoderDecoderGenerator
 from trainables.generators.frame import Frame, Trunk
 from trainables.generators.inverted_trunk import InvertedTrunkGenerator
+from trainables.generators.stylegan2 import StyleGan2Generator
 from trainables.generators.unet import UnetGenerator
 from trainables.registry import Registry
 
@@ -17,6 +18,7 @@ GENERATORS: Registry[Any] = Registry(
     "generator",
     {
         "compact": CompactGenerator,
+        "stylegan2": StyleGan2Generator,
         "inverted_trunk": InvertedTrunkGenerator,
         "encoder_decoder": EncoderDecoderGenerator,
         "unet": UnetGenerator,

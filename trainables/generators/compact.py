@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from trainables.generators.frame import Frame, Trunk, noise_problem, power_of_two_problem
 from trainables.generators.layers import pixel_norm
+from trainables.generators.noise import Noise, labels_problem, no_truncation
 from trainables.registry import Options
 
 
@@ -35,6 +36,7 @@ class CompactGenerator(nn.Module):
     """[N, z_dim] standard normal latents → [N, out_channels, resolution, resolution] images in [-1, 1]. It has no trunk."""
 
     Options = CompactOptions
+    c_dim = 0
 
     def __init__(self, options: CompactOptions, frame: Frame, trunk: Trunk) -> None:
         super().__init__()
@@ -53,7 +55,10 @@ class CompactGenerator(nn.Module):
         """What does not fit ``frame``; None when all does. ``info``, the trunk's, does not matter."""
         return noise_problem("compact", frame) or power_of_two_problem("compact", frame.resolution, 8)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, labels: Tensor | None = None, *, truncation: float = 1.0, noise: Noise = "const") -> Tensor:
+        """See `trainables.generators.noise`: it has no classes, no truncation and no noise but z."""
+        labels_problem(0, labels)
+        no_truncation("compact", truncation)
         assert z.ndim == 2
         assert z.shape[1] == self.z_dim
         z = pixel_norm(z)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from trainables.generators.frame import Frame, Trunk, noise_problem, power_of_two_problem
 from trainables.generators.inverted_stage import InvertedConv, InvertedStage
 from trainables.generators.layers import Modulation, pixel_norm
+from trainables.generators.noise import Noise, labels_problem, no_truncation
 from trainables.registry import Options
 
 _SMALLEST = 4  # side of the features that the latent becomes
@@ -60,6 +61,7 @@ class InvertedTrunkGenerator(nn.Module):
     """
 
     Options = InvertedTrunkOptions
+    c_dim = 0
 
     def __init__(self, options: InvertedTrunkOptions, frame: Frame, trunk: Trunk) -> None:
         super().__init__()
@@ -107,7 +109,10 @@ class InvertedTrunkGenerator(nn.Module):
         share = sizes["pretrained"] / sum(sizes.values())
         return InitReport(tuple(parts["copied"]), tuple(parts["adapted"]), tuple(parts["new"]), share)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, labels: Tensor | None = None, *, truncation: float = 1.0, noise: Noise = "const") -> Tensor:
+        """See `trainables.generators.noise`: it has no classes, no truncation and no noise but z."""
+        labels_problem(0, labels)
+        no_truncation("inverted_trunk", truncation)
         assert z.ndim == 2
         assert z.shape[1] == self.z_dim
         z = pixel_norm(z)
