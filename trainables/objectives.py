@@ -98,8 +98,9 @@ class PictureLosses:
 class DiscriminatorPenalties(nn.Module):
     """The regularisers of D that a trial asks for, each at its own interval of steps; their state is in the state_dict."""
 
-    def __init__(self, options: Sequence[Any], discriminator: nn.Module, collective: Collective) -> None:
+    def __init__(self, options: Sequence[Any], batch_size: int, discriminator: nn.Module, collective: Collective) -> None:
         super().__init__()
+        self.batch_size = batch_size
         self.terms = nn.ModuleList(REGULARISERS[o.name](o) for o in options)
         self.terms.to(next(discriminator.parameters()).device)
         self._discriminator, self._collective = [discriminator], collective  # in a list: D is no part of this module's state
@@ -140,10 +141,11 @@ class DiscriminatorPenalties(nn.Module):
             real_logits=logits[0],
             fake_logits=logits[1],
             mix=mix,
+            batch_size=self.batch_size,
             trained=self._trained,
             initial=self._initial,
             features=discriminator.features if self._pretrained else None,  # type: ignore[arg-type]
             initial_features=self._pretrained[0].features if self._pretrained else None,  # type: ignore[arg-type]
         )
         for term in due:
-            yield term.options.name, term(seen, self._collective) * (term.options.weight * term.options.every)
+            yield term.options.name, term(seen, self._collective) * (term.strength(seen) * term.options.every)

@@ -60,6 +60,7 @@ def step_of(discriminator: Any, pretrained: Any, seed: int = 1, rows: slice = sl
         real_logits=discriminator(real),
         fake_logits=discriminator(fake),
         mix=torch.rand(count, generator=generator, dtype=dtype)[rows],
+        batch_size=count,
         trained=list(discriminator.named_parameters()),
         initial={name: p.detach().clone() for name, p in pretrained.named_parameters()},
         features=discriminator.features,
@@ -74,6 +75,12 @@ def a_step(**changes: Any) -> DiscriminatorStep:
 
 def build(name: str, **options: Any) -> Regulariser:
     return REGULARISERS[name](REGULARISERS[name].Options(**options))
+
+
+def strength_of(name: str) -> str:
+    """The option that says how strong it is: a weight, or γ, of which the loss takes half."""
+    (key,) = {"weight", "gamma"} & set(REGULARISERS[name].Options.model_fields)
+    return key
 
 
 @every_regulariser
@@ -105,10 +112,12 @@ def test_it_pulls_d_the_right_way(name: str) -> None:
 
 
 @every_regulariser
-def test_its_value_is_without_weight_and_interval(name: str) -> None:
-    options = REGULARISERS[name].Options(weight=7, every=3)
-    assert (options.weight, options.every) == (7, 3)
-    assert torch.equal(REGULARISERS[name](options)(a_step(), ALONE), build(name)(a_step(), ALONE))
+def test_its_value_is_without_strength_and_interval(name: str) -> None:
+    strong = build(name, **{strength_of(name): 7}, every=3)
+    assert torch.equal(strong(a_step(), ALONE), build(name)(a_step(), ALONE))
+    assert strong.strength(a_step()) == (3.5 if strength_of(name) == "gamma" else 7)
+    assert strong.options.every == 3
+    assert build(name).strength(a_step()) > 0
 
 
 @every_regulariser
@@ -137,9 +146,10 @@ def test_it_needs_only_what_it_says(name: str) -> None:
 @every_regulariser
 def test_its_options_are_known_by_name(name: str) -> None:
     specs: Any = TypeAdapter(list[options_union(REGULARISERS)])  # type: ignore[misc]
-    (options,) = specs.validate_python([{"name": name, "weight": 2, "every": 4}])
+    key = strength_of(name)
+    (options,) = specs.validate_python([{"name": name, key: 2, "every": 4}])
     assert type(options) is REGULARISERS[name].Options
-    for wrong in ({"weight": -1}, {"every": 0}, {"weight": math.inf}, {"intervall": 2}):
+    for wrong in ({key: -1}, {"every": 0}, {key: math.inf}, {"intervall": 2}):
         with pytest.raises(ValidationError):
             specs.validate_python([{"name": name, **wrong}])
     with pytest.raises(ValidationError, match="'r1', 'r2'"):

@@ -29,7 +29,13 @@ class Linear(nn.Module):
 def linear_step(w: Tensor) -> DiscriminatorStep:
     images = torch.rand(2, 4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     return DiscriminatorStep(
-        logits=Linear(w), real=images[0], fake=images[1], real_logits=[], fake_logits=[], mix=torch.tensor([0, 0.3, 0.6, 0.9])
+        logits=Linear(w),
+        real=images[0],
+        fake=images[1],
+        real_logits=[],
+        fake_logits=[],
+        mix=torch.tensor([0, 0.3, 0.6, 0.9]),
+        batch_size=4,
     )
 
 
@@ -49,6 +55,33 @@ def test_r1_is_of_real_and_r2_of_generated_images_by_hand(name: str, images: str
     step = linear_step(torch.zeros(3, 2, 2))
     step = DiscriminatorStep(**{**vars(step), "logits": lambda x: [x.square().sum(dim=(1, 2, 3)) / 2]})
     torch.testing.assert_close(build(name)(step, ALONE).detach(), getattr(step, images).square().sum(dim=(1, 2, 3)).mean())
+
+
+@pytest.mark.parametrize("name", ["r1", "r2"])
+def test_gradients_of_r1_and_r2_are_of_the_sum_over_positions_and_heads(name: str) -> None:
+    """As in the StyleGANs' code, whose γ would else mean something else: heads of 4 and 2 logits, x and 2 x in all of them."""
+    step = linear_step(torch.ones(3, 2, 2))
+
+    def logits(images: Tensor) -> list[Tensor]:
+        x = images.flatten(1).sum(1).view(-1, 1, 1, 1)
+        return [x.expand(-1, 1, 2, 2), 2 * x.expand(-1, 1, 1, 2)]
+
+    step = DiscriminatorStep(**{**vars(step), "logits": logits})
+    torch.testing.assert_close(build(name)(step, ALONE).detach(), torch.tensor(12.0 * (4 + 2 * 2) ** 2))
+    averaged = build("gradient_penalty")(step, ALONE)
+    torch.testing.assert_close(averaged.detach(), torch.tensor((12**0.5 * 1.5 - 1) ** 2))
+
+
+@pytest.mark.parametrize("name", ["r1", "r2"])
+def test_gamma_is_the_papers_and_its_heuristic_follows_resolution_and_batch(name: str) -> None:
+    images = torch.zeros(2, 3, 256, 256)
+    step = DiscriminatorStep(**{**vars(linear_step(torch.zeros(3, 2, 2))), "real": images, "fake": images, "batch_size": 64})
+    assert build(name, gamma=10).strength(step) == 5
+    assert build(name).strength(step) == pytest.approx(0.0002 * 256**2 / 64 / 2)
+    assert build(name, gamma_multiple=3).strength(step) == pytest.approx(3 * build(name).strength(step))
+    assert build(name, gamma=0).strength(step) == 0
+    with pytest.raises(ValueError, match=r"gamma_multiple is for where gamma is not given, but got 2\.0 beside 1\.0"):
+        build(name, gamma=1, gamma_multiple=2)
 
 
 def test_gradient_penalty_wants_the_gradients_norm_to_be_one() -> None:
@@ -118,7 +151,13 @@ def lecam_step(real: list[float], fake: list[float]) -> DiscriminatorStep:
     logits = [[torch.tensor(values).view(-1, 1, 1, 1)] for values in (real, fake)]
     nothing = torch.empty(0)
     return DiscriminatorStep(
-        logits=lambda _: [], real=nothing, fake=nothing, real_logits=logits[0], fake_logits=logits[1], mix=nothing
+        logits=lambda _: [],
+        real=nothing,
+        fake=nothing,
+        real_logits=logits[0],
+        fake_logits=logits[1],
+        mix=nothing,
+        batch_size=len(real),
     )
 
 

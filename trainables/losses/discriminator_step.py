@@ -26,6 +26,8 @@ class DiscriminatorStep:
     """D's logits of the generated images, with their graph."""
     mix: Tensor
     """Uniform random numbers in [0, 1), [N], keyed per sample."""
+    batch_size: int
+    """Real images of the whole step, over all workers and micro-batches."""
     trained: Sequence[tuple[str, nn.Parameter]] = ()
     """D's trained parameters by name."""
     initial: Mapping[str, Tensor] | None = None

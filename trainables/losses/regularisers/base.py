@@ -16,10 +16,15 @@ from trainables.registry import Options
 class RegulariserOptions(Options):
     """Options that every regulariser has."""
 
-    weight: float = Field(1.0, ge=0, allow_inf_nan=False)
-    """What the regulariser is multiplied by in D's loss."""
     every: int = Field(1, ge=1)
     """It is added every so many steps, times as much (lazy regularisation, Karras et al. 2020): as strong, and cheaper."""
+
+
+class WeightedOptions(RegulariserOptions):
+    """Options of a regulariser that is weighed by one number."""
+
+    weight: float = Field(1.0, ge=0, allow_inf_nan=False)
+    """What the regulariser is multiplied by in D's loss."""
 
 
 class Regulariser(nn.Module, ABC):
@@ -38,3 +43,7 @@ class Regulariser(nn.Module, ABC):
     @abstractmethod
     def forward(self, step: DiscriminatorStep, collective: Collective) -> Tensor:
         """The unweighted scalar of this worker's share; its mean over the workers is the value of the global batch."""
+
+    def strength(self, step: DiscriminatorStep) -> float:
+        """What that is multiplied by in D's loss, but for ``every``."""
+        return float(self.options.weight)

@@ -11,10 +11,10 @@ from torch import Tensor
 from trainables.collective import Collective
 from trainables.losses.discriminator_step import DiscriminatorStep
 from trainables.losses.precision import in_float32
-from trainables.losses.regularisers.base import Regulariser, RegulariserOptions
+from trainables.losses.regularisers.base import Regulariser, WeightedOptions
 
 
-class FeatureDistillationOptions(RegulariserOptions):
+class FeatureDistillationOptions(WeightedOptions):
     """Options of `FeatureDistillation`."""
 
     name: Literal["feature_distillation"] = "feature_distillation"

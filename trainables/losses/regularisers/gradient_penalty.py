@@ -10,11 +10,11 @@ from torch import Tensor
 
 from trainables.collective import Collective
 from trainables.losses.discriminator_step import DiscriminatorStep
-from trainables.losses.regularisers.base import Regulariser, RegulariserOptions
-from trainables.losses.regularisers.gradients import input_gradient
+from trainables.losses.regularisers.base import Regulariser, WeightedOptions
+from trainables.losses.regularisers.gradients import averaged, input_gradient
 
 
-class GradientPenaltyOptions(RegulariserOptions):
+class GradientPenaltyOptions(WeightedOptions):
     """Options of `GradientPenalty`."""
 
     name: Literal["gradient_penalty"] = "gradient_penalty"
@@ -30,5 +30,5 @@ class GradientPenalty(Regulariser):
     def forward(self, step: DiscriminatorStep, collective: Collective) -> Tensor:
         between = torch.lerp(step.fake, step.real, step.mix.to(step.real).view(-1, 1, 1, 1))
         # vector_norm, unlike a square root, has a gradient (0) where D is flat.
-        norm = torch.linalg.vector_norm(input_gradient(step.logits, between), dim=1)
+        norm = torch.linalg.vector_norm(input_gradient(step.logits, between, averaged), dim=1)
         return (norm - 1).square().mean()

@@ -1,24 +1,42 @@
-"""The gradient of D in its input, itself differentiable: what R1, R2 and the gradient penalty are made of."""
+"""The gradient of D in its input, itself differentiable: what R1, R2 and the gradient penalty are made of.
+
+D(x) is one number for each sample, which a D of several logits does not give by itself. There are two conventions:
+
+- `summed` over positions and heads, as the StyleGANs' code sums them, for R1 and R2: so that γ means what it means in the papers.
+- `averaged`, as the adversarial losses average them, for the gradient penalty: its bound of 1 is on what the loss sees.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from trainables.losses.precision import in_float32
 
+Score = Callable[[Sequence[Tensor]], Tensor]
+"""One [N, ...] map of logits for each head → D(x) of each sample, [N]."""
 
-def input_gradient(logits: Callable[[Tensor], list[Tensor]], images: Tensor) -> Tensor:
-    """∇ₓ D(x) at each of the images [N, C, H, W], flat: [N, C·H·W].
 
-    D(x) is the mean over positions and heads of a sample's logits, as in the adversarial losses. In float32, outside autocast
-    (the square of a gradient leaves the range of half precision), and eager: second derivatives do not go through
-    ``torch.compile`` (pytorch#91469).
+def summed(logits: Sequence[Tensor]) -> Tensor:
+    """Σ over positions and heads, [N]."""
+    return torch.stack([x.reshape(len(x), -1).sum(1) for x in logits]).sum(0)
+
+
+def averaged(logits: Sequence[Tensor]) -> Tensor:
+    """The mean over heads of the mean over positions, [N]."""
+    return torch.stack([x.reshape(len(x), -1).mean(1) for x in logits]).mean(0)
+
+
+def input_gradient(logits: Callable[[Tensor], list[Tensor]], images: Tensor, score: Score) -> Tensor:
+    """∇ₓ D(x) at each of the images [N, C, H, W], flat: [N, C·H·W]. D(x) is the ``score`` of a sample's logits.
+
+    In float32, outside autocast (the square of a gradient leaves the range of half precision), and eager: second derivatives do
+    not go through ``torch.compile`` (pytorch#91469).
     """
     images = in_float32(images).detach().requires_grad_()
     with torch.autocast(images.device.type, enabled=False), torch.compiler.set_stance("force_eager"):
-        score = torch.stack([in_float32(x).reshape(len(images), -1).mean(1) for x in logits(images)]).mean(0)
-        (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
+        total = score([in_float32(x) for x in logits(images)]).sum()
+        (gradient,) = torch.autograd.grad(total, images, create_graph=True)
     return gradient.flatten(1)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from trainables.collective import Collective
 from trainables.losses.discriminator_step import DiscriminatorStep
-from trainables.losses.regularisers.base import Regulariser, RegulariserOptions
+from trainables.losses.regularisers.base import Regulariser, WeightedOptions
 
 
-class L2SPOptions(RegulariserOptions):
+class L2SPOptions(WeightedOptions):
     """Options of `L2SP`."""
 
     name: Literal["l2_sp"] = "l2_sp"

@@ -14,10 +14,10 @@ from torch import Tensor
 from trainables.collective import Collective
 from trainables.losses.discriminator_step import DiscriminatorStep
 from trainables.losses.precision import in_float32
-from trainables.losses.regularisers.base import Regulariser, RegulariserOptions
+from trainables.losses.regularisers.base import Regulariser, WeightedOptions
 
 
-class LecamOptions(RegulariserOptions):
+class LecamOptions(WeightedOptions):
     """Options of `Lecam`."""
 
     name: Literal["lecam"] = "lecam"
