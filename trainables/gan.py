@@ -150,7 +150,8 @@ class GanTrainer:
         losses = self.g_step(batch) if self.pretraining else self.d_step(batch) | self.g_step(batch)
         self.step_index += 1
         follow_mean_style(self.generator, batch.inputs_g, self.collective)
-        update_ema(self.ema, self.generator, self.config.batch_size, self.images_seen, self.config.ema)
+        halflife = self.config.ema.halflife(self.images_seen, pretrained=bool(self.config.source))
+        update_ema(self.ema, self.generator, self.config.batch_size, halflife)
         return losses
 
     def d_step(self, batch: Batch) -> Losses:

@@ -11,6 +11,8 @@ from torch import nn
 from trainables.discriminators.discriminator import in_trunk
 from trainables.registry import Options
 
+_RAMPUP = 0.5
+
 
 class OptimizerOptions(Options):
     """Adam for both networks (Kingma and Ba 2015) with learning rates of their own (Heusel et al. 2017)."""
@@ -32,8 +34,15 @@ class EmaOptions(Options):
 
     halflife_kimg: float = Field(1.0, gt=0, allow_inf_nan=False)
     """Thousand images after which an old weight counts half."""
-    rampup: float = Field(0.5, ge=0, allow_inf_nan=False)
-    """The half-life is at most this share of the images seen so far; 0 turns the ramp off."""
+    rampup: float | None = Field(None, ge=0, allow_inf_nan=False)
+    """The half-life is at most this share of the images seen so far, so that random initial weights are soon forgotten; 0 turns
+    that off. None takes 0.5 from scratch and 0 from a ``source``, whose weights are worth keeping, as StyleGAN2-ADA does."""
+
+    def halflife(self, images_seen: int, *, pretrained: bool) -> float:
+        """Images after which an old weight counts half, where training has seen so many; ``pretrained``: from a source."""
+        rampup = self.rampup if self.rampup is not None else 0.0 if pretrained else _RAMPUP
+        longest = self.halflife_kimg * 1000
+        return min(longest, max(images_seen * rampup, 1e-8)) if rampup else longest
 
 
 def build_optimizer(parameters: Sequence[tuple[str, nn.Parameter]], lr: float, options: OptimizerOptions) -> torch.optim.Adam:
@@ -52,11 +61,12 @@ def _is_pretrained(name: str) -> bool:
 
 
 @torch.no_grad()
-def update_ema(ema: nn.Module, network: nn.Module, batch_size: int, images_seen: int, options: EmaOptions) -> None:
-    """Moves ``ema`` towards ``network`` after a step on ``batch_size`` images (Karras et al. 2020, ADA's half-life form)."""
-    halflife = options.halflife_kimg * 1000
-    if options.rampup:
-        halflife = min(halflife, max(images_seen * options.rampup, 1e-8))
+def update_ema(ema: nn.Module, network: nn.Module, batch_size: int, halflife: float) -> None:
+    """Moves ``ema`` towards ``network`` after a step on ``batch_size`` images (Karras et al. 2020, ADA's half-life form).
+
+    Args:
+        halflife: images after which an old weight counts half.
+    """
     decay = 0.5 ** (batch_size / halflife)
     torch._foreach_lerp_(list(ema.parameters()), list(network.parameters()), 1 - decay)
     for own, other in zip(ema.buffers(), network.buffers(), strict=True):

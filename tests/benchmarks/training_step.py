@@ -132,7 +132,7 @@ def bare_steps(config: TrialConfig, pictures: RandomPictures, device: torch.devi
         loss.backward()
         g_optimizer.step()
         step += 1
-        update_ema(ema, generator, n, step * n, config.ema)
+        update_ema(ema, generator, n, config.ema.halflife(step * n, pretrained=False))
         yield
 
 
@@ -183,7 +183,7 @@ def shares(config: TrialConfig, device: torch.device, steps: int) -> dict[str, f
         }
         trainer.step_index += 1
         took["ema"] = seconds(
-            lambda: update_ema(trainer.ema, trainer.generator, config.batch_size, trainer.images_seen, config.ema), device
+            lambda: update_ema(trainer.ema, trainer.generator, config.batch_size, config.ema.halflife_kimg * 1000), device
         )
         if number:
             totals = {name: totals[name] + took[name] for name in totals}

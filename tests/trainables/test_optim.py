@@ -66,13 +66,13 @@ def test_wrong_options_are_refused(wrong: dict[str, float]) -> None:
         OptimizerOptions(**wrong)  # type: ignore[arg-type]
 
 
-def averaged(batch_size: int, images_seen: int, **options: float) -> float:
+def averaged(batch_size: int, images_seen: int, *, pretrained: bool = False, **options: float) -> float:
     """Where an average at 0 goes when the network is at 1."""
     ema, network = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         ema.weight.fill_(0)
         network.weight.fill_(1)
-    update_ema(ema, network, batch_size, images_seen, EmaOptions(**options))
+    update_ema(ema, network, batch_size, EmaOptions(**options).halflife(images_seen, pretrained=pretrained))
     return float(ema.weight.detach())
 
 
@@ -83,8 +83,8 @@ def test_after_a_half_life_an_old_weight_counts_half() -> None:
     with torch.no_grad():
         ema.weight.fill_(0)
         network.weight.fill_(1)
-    for step in range(10):  # ten batches of 100 make the half-life of 1000
-        update_ema(ema, network, 100, 100 * (step + 1), EmaOptions(halflife_kimg=1, rampup=0))
+    for _ in range(10):  # ten batches of 100 make the half-life of 1000
+        update_ema(ema, network, 100, halflife=1000)
     assert float(ema.weight.detach()) == pytest.approx(0.5)
 
 
@@ -98,8 +98,17 @@ def test_early_the_half_life_is_a_share_of_the_images_seen() -> None:
     assert averaged(1000, 10**6, halflife_kimg=1, rampup=0.5) == pytest.approx(0.5)
 
 
+def test_from_a_source_the_half_life_is_the_full_one_from_the_first_step_on() -> None:
+    """A step of 32 images at a half-life of 1000: 2 % of the way, where a ramp would go 75 % of it."""
+    assert averaged(32, 32, halflife_kimg=1, pretrained=True) == pytest.approx(1 - 0.5**0.032)
+    assert averaged(32, 32, halflife_kimg=1, pretrained=False) == pytest.approx(0.75)
+    for pretrained in (True, False):  # what is given holds
+        assert averaged(32, 32, halflife_kimg=1, rampup=0.5, pretrained=pretrained) == pytest.approx(0.75)
+        assert averaged(32, 32, halflife_kimg=1, rampup=0, pretrained=pretrained) == pytest.approx(1 - 0.5**0.032)
+
+
 def test_buffers_are_copied() -> None:
     ema, network = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
     network(torch.randn(8, 2) + 5)
-    update_ema(ema, network, 1, 1, EmaOptions())
+    update_ema(ema, network, 1, halflife=1000)
     assert all(torch.equal(a, b) for a, b in zip(ema.buffers(), network.buffers(), strict=True))
