@@ -1,4 +1,4 @@
-"""What StyleGAN3's layers start from: waves over a plane without borders, turned and shifted by the style (Karras et al. 2021, 3.2)."""
+"""What StyleGAN3 starts from: waves over a plane without borders, turned and shifted by the style (Karras et al. 2021, 3.2)."""
 
 from __future__ import annotations
 
