@@ -1,8 +1,8 @@
 """The files of one trial: full-state checkpoints and preview grids. Written by rank 0 at every evaluation.
 
-``checkpoint_<step>.pt`` holds ``{"trainer": GanTrainer.state_dict(), "report": of that evaluation, "format": FORMAT}``.
-The newest is kept to resume from; older ones are deleted only after a newer one is complete. ``best.pt`` holds the averaged
-generator with the best score so far: ``{"ema": state dict, "report": ..., "format": FORMAT}``.
+``checkpoint_<step>.pt`` holds ``{"trainer": GanTrainer.state_dict(), "report": of that evaluation, "config": the trial's,
+"format": FORMAT}``. The newest is kept to resume from; older ones are deleted only after a newer one is complete. ``best.pt``
+holds the averaged generator with the best score so far: ``{"ema": state dict, "report": ..., "config": ..., "format": FORMAT}``.
 """
 
 from __future__ import annotations
@@ -90,13 +90,27 @@ class TrialFiles:
         """
         return self._checked(_BEST, ("ema", "report"))
 
-    def save(self, trainer_state: dict[str, Any], report: dict[str, Any], preview: bytes, *, is_best: bool) -> None:
-        """Writes preview and checkpoint, then deletes what they replace. ``preview``: a PNG file."""
+    def save(
+        self,
+        trainer_state: dict[str, Any],
+        report: dict[str, Any],
+        preview: bytes,
+        *,
+        is_best: bool,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        """Writes preview and checkpoint, then deletes what they replace.
+
+        Args:
+            preview: a PNG file.
+            config: the trial's, as JSON data, by which the files can be a source that says what it is.
+        """
         step = report["step"]
+        shared = {"report": report} if config is None else {"report": report, "config": config}
         self.storage.write_bytes(preview_name(step), preview)
         if is_best:
-            self._save(_BEST, {"ema": trainer_state["ema"], "report": report})
-        self._save(f"checkpoint_{step:08d}.pt", {"trainer": trainer_state, "report": report})
+            self._save(_BEST, {"ema": trainer_state["ema"], **shared})
+        self._save(f"checkpoint_{step:08d}.pt", {"trainer": trainer_state, **shared})
         for name in self.storage.list():
             match = _NAME.fullmatch(name)
             if match and int(match[1]) != step:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +40,31 @@ def read_files(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         ValueError: the folder is no export, or a damaged one; the message names the file.
     """
-    try:
+    with _read_errors(folder):
         config, digests = _read_config(folder / CONFIG)
         data = (folder / WEIGHTS).read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise ValueError(f"{folder} is not an export: {error.filename or error} is missing") from error
-    except OSError as error:
-        raise ValueError(f"{error.filename or folder} cannot be read: {error.strerror or error}") from error
     if digests and hashlib.sha256(data).hexdigest() != digests.get(WEIGHTS):
         raise ValueError(f"{folder / WEIGHTS} is damaged, or of another export: its checksum is not the one in {folder / CONFIG}")
     try:
         return load(data), config
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise ValueError(f"{folder / WEIGHTS} is damaged: {error}") from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config of an export without its weights. ValueError as for `read_files`."""
+    with _read_errors(folder):
+        return _read_config(folder / CONFIG)[0]
+
+
+@contextmanager
+def _read_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ValueError(f"{folder} is not an export: {error.filename or error} is missing") from error
+    except OSError as error:
+        raise ValueError(f"{error.filename or folder} cannot be read: {error.strerror or error}") from error
 
 
 def _read_config(file: Path) -> tuple[dict[str, Any], dict[str, str]]:

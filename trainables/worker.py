@@ -199,8 +199,8 @@ def evaluate(trainer: GanTrainer, evaluator: TrialEvaluator, files: TrialFiles, 
     }
     if trainer.collective.rank == 0:
         preview = png(grid(*evaluator.inputs.preview(trainer.sample, config.evaluation.preview)))
-        state, is_best = trainer.state_dict(), value == score_best
-        waited = insist(lambda: files.save(state, report | added, preview, is_best=is_best))
+        state, is_best, told = trainer.state_dict(), value == score_best, config.model_dump(mode="json")
+        waited = insist(lambda: files.save(state, report | added, preview, is_best=is_best, config=told))
         if waited is not None:
             added["waited"] = waited
     return added

@@ -102,7 +102,7 @@ def test_a_smaller_resolution_takes_the_layers_that_fit(source: Path) -> None:
     assert "generator.to_image.weight" in report.mismatched
 
 
-DEMO = Path(__file__).parents[2] / "examples" / "twemoji" / "source_32px.safetensors"
+DEMO = Path(__file__).parents[3] / "examples" / "twemoji" / "source_32px.safetensors"
 
 
 def compact(channels: int, resolution: int) -> tuple[CompactOptions, Callable[[CompactOptions], CompactGenerator]]:

@@ -17,7 +17,7 @@ from trainables.data import ImageDataset
 from trainables.exported import save_export
 from trainables.gan import GanTrainer
 from trainables.pictures import grid, png
-from trainables.source import LoadReport
+from trainables.source import LoadReport, architecture_of, load_generator, open_source
 from trainables.storage import Storage
 
 Pair = tuple[ImageDataset, ImageDataset]
@@ -46,8 +46,9 @@ def sources(trained: GanTrainer, tmp_path_factory: pytest.TempPathFactory) -> di
     """The trial's files: a full checkpoint, its best averaged generator, and that as an export."""
     folder = tmp_path_factory.mktemp("trial")
     picture = grid(torch.zeros(1, 3, 8, 8))
-    TrialFiles(Storage(folder)).save(trained.state_dict(), {"step": 2}, png(picture), is_best=True)
-    save_export(folder / "export", trained.ema.state_dict(), trained.config.model_dump(mode="json"), samples=picture)
+    told = trained.config.model_dump(mode="json")
+    TrialFiles(Storage(folder)).save(trained.state_dict(), {"step": 2}, png(picture), is_best=True, config=told)
+    save_export(folder / "export", trained.ema.state_dict(), told, samples=picture)
     return {"checkpoint": folder / "checkpoint_00000002.pt", "best": folder / "best.pt", "export": folder / "export"}
 
 
@@ -114,3 +115,21 @@ def test_what_fits_of_another_width_is_copied_and_the_rest_reported(
         assert (f"generator.{name}" in report.copied) == fits
         assert (f"generator.{name}" in report.mismatched) != fits
     assert str(report).endswith(f"{len(report.mismatched)} of another shape")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_source_says_what_it_is_of(trained: GanTrainer, sources: dict[str, Path], kind: str) -> None:
+    expected = trained.config.model_dump(mode="json")
+    found = architecture_of(sources[kind])
+    assert (found.generator, found.resolution) == (expected["generator"], expected["resolution"])
+    assert found.discriminator == (expected["discriminator"] if kind == "checkpoint" else None)
+    assert (found.metadata["task"], found.metadata["backbone"]) == (expected["task"], expected["backbone"])
+    assert found == open_source(sources[kind]).architecture
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_generator_can_be_had(trained: GanTrainer, sources: dict[str, Path], kind: str) -> None:
+    generator = load_generator(sources[kind])
+    assert differences(generator.state_dict(), trained.ema.state_dict()) == []
+    assert not generator.training
+    assert not any(parameter.requires_grad for parameter in generator.parameters())

@@ -1,0 +1,41 @@
+"""The generator of a source as a network, built of what the source says of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import TypeAdapter
+from torch import nn
+
+from trainables.generators import GENERATORS
+from trainables.networks import build_generator, build_task
+from trainables.registry import options_union
+from trainables.source.formats import open_source
+from trainables.source.source import GENERATOR, Source
+from trainables.tasks import TASKS
+
+
+def load_generator(source: str | Path) -> nn.Module:
+    """The generator of whatever can be a source (`open_source`), every tensor of it loaded; in evaluation mode, no gradients.
+
+    Raises:
+        ValueError: the source cannot be read, does not say what its generator is, or holds other tensors than that has.
+    """
+    try:
+        return generator_of(open_source(source))
+    except ValueError as error:
+        raise ValueError(str(error) if str(source) in str(error) else f"source {source}: {error}") from error
+
+
+def generator_of(source: Source) -> nn.Module:
+    """As `load_generator`, of a source that is read already."""
+    if source.generator is None or source.resolution is None:
+        raise ValueError("it does not say which generator it holds; sources written by gansweep import, and exports, do")
+    options = TypeAdapter(options_union(GENERATORS)).validate_python(source.generator)
+    task = TypeAdapter(options_union(TASKS)).validate_python(source.metadata.get("task", {"name": "generation"}))
+    generator = build_generator(options, build_task(task, source.resolution), str(source.metadata.get("backbone")))
+    try:
+        generator.load_state_dict(source.part(GENERATOR))
+    except RuntimeError as error:
+        raise ValueError(f"its tensors are not those of its generator: {error}") from error
+    return generator.eval().requires_grad_(False)

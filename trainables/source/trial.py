@@ -1,0 +1,26 @@
+"""Checkpoints of trials as sources: the averaged generator and, of a full checkpoint, the discriminator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainables.source.source import DISCRIMINATOR, GENERATOR, Source, described
+from trainables.storage import Storage
+
+
+def read(file: Path) -> Source:
+    """A ``checkpoint_*.pt`` or ``best.pt``.
+
+    Raises:
+        ValueError: it is damaged or none.
+    """
+    try:
+        content = Storage(file.parent).load(file.name)
+        state = content.get("trainer", content)
+        found = described(content.get("config", {}) | ({} if "discriminator" in state else {"discriminator": None}))
+        generator, discriminator, backbone = state["ema"], state.get("discriminator", {}), state.get("backbone")
+        tensors = {GENERATOR + name: tensor.float() for name, tensor in generator.items()}
+        tensors |= {f"{DISCRIMINATOR}{backbone}.{name}": tensor.float() for name, tensor in discriminator.items()}
+        return Source(tensors=tensors, **vars(found))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"source {file} is no checkpoint of a trial: {error}") from error
