@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.augment import AdaptiveAugment
+from trainables.balance import Balance
 from trainables.batches import Batch, Batches, Images
 from trainables.collective import Collective
 from trainables.config import TrialConfig
@@ -105,6 +106,7 @@ class GanTrainer:
         self._run_discriminator = config.speed.compiled(self.discriminator)
         self.batches = Batches(config, self.task, dataset, style, self.z_dim, self.collective, self.device)
         self.adversarial = ADVERSARIAL[config.adversarial]
+        self.balance: Balance = self.discriminator.balance  # type: ignore[assignment]
         self.picture_losses = PictureLosses(config, self.task, style, self.collective, self.device)
         # Compiled, D has a forward of its own.
         self._shared_trunk = None if config.speed.compile else self.picture_losses.share_trunk(self.discriminator)
@@ -188,7 +190,7 @@ class GanTrainer:
         with speed.autocast(self.device):
             logits = [torch.tensor_split(x, 2) for x in self._run_discriminator(speed.images(torch.cat([real, fake])), both)]
         real_logits, fake_logits = [x[0] for x in logits], [x[1] for x in logits]
-        loss = self.adversarial.discriminator(real_logits, fake_logits)
+        loss = self.balance.total(self.adversarial.discriminator, real_logits, fake_logits)
         losses = {"d_loss": loss.detach()}
         mix = self.batches.mix(self.step_index, part.rows)
         for name, term in self.penalties(self.step_index, real, fake, (real_logits, fake_logits), seen, mix):
@@ -196,11 +198,12 @@ class GanTrainer:
             loss = loss + term
         if self.adaptive is not None:
             losses["augment_p"] = self.adaptive.p.clone()
-            losses["augment_r"] = self.adaptive.update(real_logits, len(real) * self.collective.world_size, self.collective)
+            images = len(real) * self.collective.world_size
+            losses["augment_r"] = self.adaptive.update(real_logits, images, self.collective, self.balance)
         if self.adversarial.boundary:
             with torch.no_grad():
                 right = [torch.cat([(r > 0).flatten(), (f < 0).flatten()]) for r, f in zip(real_logits, fake_logits, strict=True)]
-                losses["d_accuracy"] = torch.stack([x.float().mean() for x in right]).mean()
+                losses["d_accuracy"] = self.balance.mean(torch.mean, torch.stack([x.float().mean() for x in right]))
         return loss, losses
 
     def _g_losses(self, part: Batch) -> tuple[Tensor, Losses]:
@@ -222,7 +225,7 @@ class GanTrainer:
                     real, real_condition = self._augmented(part.real, condition, "g_real", part)
                     with torch.no_grad():
                         real_logits = self._run_discriminator(speed.images(real), real_condition)
-            terms.append(self.adversarial.generator(logits, real_logits))
+            terms.append(self.balance.total(self.adversarial.generator, logits, real_logits))
             losses["g_loss"] = terms[0].detach()
         with speed.autocast(self.device):
             for name, weight, term in self.picture_losses(fake, part):

@@ -142,6 +142,7 @@ class DiscriminatorPenalties(nn.Module):
             fake_logits=logits[1],
             mix=mix,
             batch_size=self.batch_size,
+            balance=discriminator.balance,  # type: ignore[arg-type]
             trained=self._trained,
             initial=self._initial,
             features=discriminator.features if self._pretrained else None,  # type: ignore[arg-type]

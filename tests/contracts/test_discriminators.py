@@ -148,6 +148,13 @@ def test_a_conditional_one_needs_a_condition(name: str) -> None:
 
 
 @every_discriminator
+def test_it_knows_how_many_heads_it_has(name: str) -> None:
+    discriminator = small(name)
+    assert discriminator.head_count == len(discriminator(images()))
+    assert sum(discriminator.balance.heads) == (discriminator.head_count if name == "ensemble" else 0)
+
+
+@every_discriminator
 def test_second_derivatives_exist(name: str) -> None:
     """What R1 needs."""
     x = images().requires_grad_()

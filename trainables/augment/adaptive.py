@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from trainables.balance import NO_ENSEMBLE, Balance
 from trainables.collective import Collective
 from trainables.registry import Options
 
@@ -50,21 +51,25 @@ class AdaptiveAugment(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def update(self, real_logits: Sequence[Tensor], images: int, collective: Collective) -> Tensor:
+    def update(
+        self, real_logits: Sequence[Tensor], images: int, collective: Collective, balance: Balance = NO_ENSEMBLE
+    ) -> Tensor:
         """Takes note of D's logits and, after ``every`` steps, adjusts p. Without waiting for the device.
 
         Args:
             real_logits: this worker's logits of augmented real images, one map for each head; 0 must divide real from fake.
             images: how many there are over all workers.
             collective: the workers, with equal shares.
+            balance: how much each head counts.
 
         Returns:
-            r_t of these images in [-1, 1], every head with the same weight.
+            r_t of these images in [-1, 1].
         """
         options = self.options
         # Whole numbers, which add up to the same on any number of workers: near the target a rounding would turn p around.
         signs = collective.sum(torch.stack([x.sign().sum(dtype=torch.float64) for x in real_logits]))
-        r = (signs / signs.new_tensor([x.numel() * collective.world_size for x in real_logits])).mean()
+        of_heads = signs / signs.new_tensor([x.numel() * collective.world_size for x in real_logits])
+        r = balance.mean(torch.mean, of_heads)
         self.r_sum += r
         self.count += 1
         due = self.count >= self.updates

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from trainables.balance import NO_ENSEMBLE, Balance
+
 Trunk = Callable[[int], Any]
 """Gives a fresh unfrozen `trainables.backbones.Backbone` that takes images of so many channels."""
 Problem = tuple[str, str]
@@ -23,6 +25,10 @@ class Discriminator(nn.Module):
     Options: Any
     group: int = 1
     """How many consecutive samples are judged together; a batch, and every worker's share of it, is a multiple."""
+    head_count: int = 1
+    """How many maps of logits there are."""
+    balance: Balance = NO_ENSEMBLE
+    """How much each of them counts."""
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
         """Logits, positive for real: one [N, 1, h, w] map for each head.

@@ -1,6 +1,6 @@
 """Several discriminators beside each other (vision-aided GAN, Kumari et al. 2022): a pretrained one beside one from scratch.
 
-Each has a trunk of its own where it has one. All heads together make the list of logits; the losses weigh each head the same.
+Each has a trunk of its own where it has one. All heads together make the list of logits; the members' losses are added.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from trainables.balance import Balance
 from trainables.discriminators.discriminator import Discriminator, Problem, Trunk
 from trainables.discriminators.patch import PatchDiscriminator
 from trainables.discriminators.projected import ProjectedDiscriminator
@@ -40,6 +41,18 @@ class EnsembleOptions(Options):
     name: Literal["ensemble"] = "ensemble"
     members: tuple[MemberOptions, ...] = Field((PatchDiscriminator.Options(), ProjectedDiscriminator.Options()), min_length=2)
     """The discriminators, each with options of its own."""
+    weights: tuple[float, ...] | None = None
+    """What each member's adversarial loss and penalties are multiplied by before they are added, for D and for G; None gives each
+    1, as in the paper, so that two members pull at G twice as much as one."""
+
+    @model_validator(mode="after")
+    def _a_weight_for_each(self) -> EnsembleOptions:
+        if self.weights is not None:
+            if len(self.weights) != len(self.members):
+                raise ValueError(f"weights must be as many as members, {len(self.members)}, but got {len(self.weights)}")
+            if not all(0 < weight < math.inf for weight in self.weights):
+                raise ValueError(f"weights must be finite and > 0, but got {self.weights}")
+        return self
 
     @property
     def conditional(self) -> bool:
@@ -61,6 +74,8 @@ class EnsembleDiscriminator(Discriminator):
         self.members = nn.ModuleList(
             MEMBERS[member.name](member, trunk, condition_channels, resolution) for member in options.members
         )
+        heads = [int(member.head_count) for member in self.members]  # type: ignore[arg-type]
+        self.head_count, self.balance = sum(heads), Balance(heads, options.weights or (1.0,) * len(heads))
         self.group = math.lcm(*(member.group for member in self.members))  # type: ignore[arg-type]
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:

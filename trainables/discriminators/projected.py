@@ -66,6 +66,7 @@ class ProjectedDiscriminator(Discriminator):
         self.heads = nn.ModuleList(
             Head((width if mix_channels else layer.channels) + beside, options.head_channels) for layer in layers
         )
+        self.head_count = len(self.heads)
         self.embedding = ConditionEmbedding(condition_channels, beside, len(layers)) if options.conditional else None
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:

@@ -52,6 +52,7 @@ class TrunkDiscriminator(Discriminator):
         width = options.head_channels
         beside = width if options.conditional else 0
         self.heads = nn.ModuleList(Head(layer.channels + beside, width) for layer in layers)
+        self.head_count = len(self.heads)
         self.embedding = ConditionEmbedding(condition_channels, width, len(layers)) if options.conditional else None
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:

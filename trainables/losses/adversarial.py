@@ -1,4 +1,5 @@
-"""Adversarial objectives on logits. D's heads each give a map of logits; a loss is its mean over positions, samples and heads.
+"""Adversarial objectives on logits. D's heads each give a map of logits; a loss is its mean over positions, samples and heads. Of
+an ensemble these losses are added (`trainables.balance`).
 
 In every objective a higher logit says real. Means are over a worker's own share: with equal shares,
 their mean over workers is the mean over the global batch.

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from trainables.balance import NO_ENSEMBLE, Balance
+
 Features = Callable[[Tensor], Mapping[str, Tensor]]
 
 
@@ -28,6 +30,8 @@ class DiscriminatorStep:
     """Uniform random numbers in [0, 1), [N], keyed per sample."""
     batch_size: int
     """Real images of the whole step, over all workers and micro-batches."""
+    balance: Balance = NO_ENSEMBLE
+    """How much each head counts."""
     trained: Sequence[tuple[str, nn.Parameter]] = ()
     """D's trained parameters by name."""
     initial: Mapping[str, Tensor] | None = None

@@ -11,7 +11,7 @@ from torch import Tensor
 from trainables.collective import Collective
 from trainables.losses.discriminator_step import DiscriminatorStep
 from trainables.losses.regularisers.base import Regulariser, WeightedOptions
-from trainables.losses.regularisers.gradients import averaged, input_gradient
+from trainables.losses.regularisers.gradients import averaged, of_gradient
 
 
 class GradientPenaltyOptions(WeightedOptions):
@@ -30,5 +30,4 @@ class GradientPenalty(Regulariser):
     def forward(self, step: DiscriminatorStep, collective: Collective) -> Tensor:
         between = torch.lerp(step.fake, step.real, step.mix.to(step.real).view(-1, 1, 1, 1))
         # vector_norm, unlike a square root, has a gradient (0) where D is flat.
-        norm = torch.linalg.vector_norm(input_gradient(step.logits, between, averaged), dim=1)
-        return (norm - 1).square().mean()
+        return of_gradient(step, between, averaged, lambda x: (torch.linalg.vector_norm(x, dim=1) - 1).square().mean())

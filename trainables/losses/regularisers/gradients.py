@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from trainables.losses.discriminator_step import DiscriminatorStep
 from trainables.losses.precision import in_float32
 
 Score = Callable[[Sequence[Tensor]], Tensor]
@@ -29,14 +30,17 @@ def averaged(logits: Sequence[Tensor]) -> Tensor:
     return torch.stack([x.reshape(len(x), -1).mean(1) for x in logits]).mean(0)
 
 
-def input_gradient(logits: Callable[[Tensor], list[Tensor]], images: Tensor, score: Score) -> Tensor:
-    """∇ₓ D(x) at each of the images [N, C, H, W], flat: [N, C·H·W]. D(x) is the ``score`` of a sample's logits.
+def of_gradient(step: DiscriminatorStep, images: Tensor, score: Score, penalty: Callable[[Tensor], Tensor]) -> Tensor:
+    """``penalty`` of ∇ₓ D(x) at ``images`` [N, C, H, W], which it is given flat, [N, C·H·W]; added up over an ensemble's members.
 
     In float32, outside autocast (the square of a gradient leaves the range of half precision), and eager: second derivatives do
     not go through ``torch.compile`` (pytorch#91469).
     """
     images = in_float32(images).detach().requires_grad_()
+
+    def of_member(logits: Sequence[Tensor]) -> Tensor:
+        (gradient,) = torch.autograd.grad(score(logits).sum(), images, create_graph=True)
+        return penalty(gradient.flatten(1))
+
     with torch.autocast(images.device.type, enabled=False), torch.compiler.set_stance("force_eager"):
-        total = score([in_float32(x) for x in logits(images)]).sum()
-        (gradient,) = torch.autograd.grad(total, images, create_graph=True)
-    return gradient.flatten(1)
+        return step.balance.total(of_member, [in_float32(x) for x in step.logits(images)])

@@ -5,6 +5,7 @@ As in the paper, without the ReLU that its published code adds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -28,7 +29,7 @@ class LecamOptions(WeightedOptions):
 
 
 class Lecam(Regulariser):
-    """E (D(x) - α_F)² + E (D(G(z)) - α_R)², averaged over D's heads.
+    """E (D(x) - α_F)² + E (D(G(z)) - α_R)², averaged over D's heads; of an ensemble, added up over its members.
 
     α_R and α_F, one for each head, are moving averages over steps of D's mean logit of real and of generated images, the present
     step's included; they start at the first step's.
@@ -47,13 +48,7 @@ class Lecam(Regulariser):
     def forward(self, step: DiscriminatorStep, collective: Collective) -> Tensor:
         self.real_average = self._moved(self.real_average, step.real_logits, collective)
         self.fake_average = self._moved(self.fake_average, step.fake_logits, collective)
-        terms = [
-            (in_float32(real) - fake_average).square().mean() + (in_float32(fake) - real_average).square().mean()
-            for real, fake, real_average, fake_average in zip(
-                step.real_logits, step.fake_logits, self.real_average, self.fake_average, strict=True
-            )
-        ]
-        return torch.stack(terms).mean()
+        return step.balance.total(_distance, step.real_logits, step.fake_logits, self.real_average, self.fake_average)
 
     def _moved(self, average: Tensor, logits: list[Tensor], collective: Collective) -> Tensor:
         mean = collective.mean(torch.stack([in_float32(x.detach()).mean() for x in logits]))
@@ -64,3 +59,11 @@ class Lecam(Regulariser):
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name], device=getattr(self, name).device))
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _distance(real: Sequence[Tensor], fake: Sequence[Tensor], real_averages: Tensor, fake_averages: Tensor) -> Tensor:
+    terms = [
+        (in_float32(x) - fake_average).square().mean() + (in_float32(y) - real_average).square().mean()
+        for x, y, real_average, fake_average in zip(real, fake, real_averages, fake_averages, strict=True)
+    ]
+    return torch.stack(terms).mean()

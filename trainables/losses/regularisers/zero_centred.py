@@ -2,7 +2,8 @@
 
 In the papers' unit: what is added to D's loss is γ/2 · E ||∇D(x)||², where D(x) is the sum of a sample's logits over positions
 and heads and x is in [-1, 1]. So a γ of the StyleGANs, whose D has one logit, can be taken as it is. What it is to be depends on
-resolution and batch size, by StyleGAN2-ADA's heuristic 0.0002 · resolution² / batch size.
+resolution and batch size, by StyleGAN2-ADA's heuristic 0.0002 · resolution² / batch size. Each member of an ensemble has a
+penalty of its own, all with one γ.
 
 They, like `gradient_penalty`, need D's second derivative, which torch lacks for hard-sigmoid and hard-swish: not on a trunk such
 as MobileNetV3.
@@ -18,7 +19,7 @@ from torch import Tensor
 from trainables.collective import Collective
 from trainables.losses.discriminator_step import DiscriminatorStep
 from trainables.losses.regularisers.base import Regulariser, RegulariserOptions
-from trainables.losses.regularisers.gradients import input_gradient, summed
+from trainables.losses.regularisers.gradients import of_gradient, summed
 
 _HEURISTIC = 0.0002  # γ · batch size / resolution², of StyleGAN2-ADA (Karras et al. 2020)
 
@@ -65,7 +66,7 @@ class R1(ZeroCentred):
     Options = R1Options
 
     def forward(self, step: DiscriminatorStep, collective: Collective) -> Tensor:
-        return input_gradient(step.logits, step.real, summed).square().sum(1).mean()
+        return of_gradient(step, step.real, summed, _mean_square)
 
 
 class R2Options(ZeroCentredOptions):
@@ -80,4 +81,8 @@ class R2(ZeroCentred):
     Options = R2Options
 
     def forward(self, step: DiscriminatorStep, collective: Collective) -> Tensor:
-        return input_gradient(step.logits, step.fake, summed).square().sum(1).mean()
+        return of_gradient(step, step.fake, summed, _mean_square)
+
+
+def _mean_square(gradient: Tensor) -> Tensor:
+    return gradient.square().sum(1).mean()
