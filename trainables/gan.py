@@ -165,6 +165,7 @@ class GanTrainer:
     def g_step(self, batch: Batch) -> Losses:
         """Updates G against D (after pre-training), by the feature distance and, where G restores pictures, by their targets."""
         self._train_discriminator(False)
+        self._train_generator()
         return self._update(self.generator_optimizer, self._generator_parameters, batch, self._g_losses)
 
     @torch.no_grad()
@@ -266,6 +267,12 @@ class GanTrainer:
         told = partial_start(source, report, self.config.generator, build)
         if told and self.collective.rank == 0:
             warnings.warn(told, stacklevel=3)
+
+    def _train_generator(self) -> None:
+        """MineGAN's miner is trained alone at first; Adam passes over what has no gradient."""
+        alone = self.kimg < getattr(self.generator, "miner_alone_kimg", 0.0)
+        for name, parameter in self._generator_parameters:
+            parameter.requires_grad_(not alone or name.startswith("miner."))
 
     def _train_discriminator(self, train: bool) -> None:
         for _, parameter in self._discriminator_parameters:

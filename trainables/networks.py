@@ -110,12 +110,17 @@ def follow_spectral_norms(discriminator: nn.Module) -> None:
 def follow_mean_style(generator: nn.Module, z: Tensor, collective: Collective) -> None:
     """Moves the mean style of a generator that has one, towards which truncation pulls, to that of this batch's latents.
 
+    Where what makes styles is not trained, their mean stays too.
+
     Args:
         z: this worker's latents, [N, z_dim].
     """
     mapping = getattr(generator, "mapping", None)
-    if isinstance(mapping, Mapping) and any(p.requires_grad for p in mapping.parameters()):
-        mapping.w_avg.lerp_(collective.mean(mapping(z).mean(dim=0)), 1 - _MEAN_STYLE_KEPT)
+    if not isinstance(mapping, Mapping):
+        return
+    if any(p.requires_grad for name, p in generator.named_parameters() if name.startswith(("mapping.", "miner."))):
+        style = generator.style(z)  # type: ignore[operator]
+        mapping.w_avg.lerp_(collective.mean(style.mean(dim=0)), 1 - _MEAN_STYLE_KEPT)
 
 
 def parameters_of(network: nn.Module) -> list[tuple[str, nn.Parameter]]:

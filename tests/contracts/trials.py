@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 from collections.abc import Collection, Iterator, Mapping
 from itertools import product
 from pathlib import Path
@@ -29,6 +30,7 @@ from trainables.data import ImageDataset, load_dataset
 from trainables.discriminators import DISCRIMINATORS
 from trainables.gan import GanTrainer
 from trainables.generators import GENERATORS, Frame
+from trainables.generators.adaptation import ADAPTATIONS
 from trainables.losses import ADVERSARIAL, FEATURE_DISTANCES, FEATURE_FORMS, RECONSTRUCTION, REGULARISERS
 from trainables.losses.feature_forms import EUCLIDEAN_FORMS
 from trainables.tasks import TASKS
@@ -71,13 +73,18 @@ def _discriminator_entry(name: str) -> dict[str, Any]:
 
 
 def trial(
-    task: str, generator: str, discriminator: Mapping[str, Any] | str, feature: tuple[str, str], **changes: Any
+    task: str,
+    generator: Mapping[str, Any] | str,
+    discriminator: Mapping[str, Any] | str,
+    feature: tuple[str, str],
+    **changes: Any,
 ) -> TrialConfig:
     """A trial of four steps with a feature loss, on the first backbone that the generator fits."""
     options = {"name": task, **REQUIRED.get(task, {})}
     frame = Frame(RESOLUTION, TASKS[task].in_channels, TASKS[task].out_channels)
-    small = entry(generator)
-    fits = [n for n in _BACKBONES if not GENERATORS[generator].unfit(GENERATORS[generator].Options(**small), frame, BACKBONES[n])]
+    small = entry(generator) if isinstance(generator, str) else generator
+    cls = GENERATORS[small["name"]]
+    fits = [n for n in _BACKBONES if not cls.unfit(cls.Options(**small), frame, BACKBONES[n])]
     assert fits, f"none of {_BACKBONES} suits the generator {generator}"
     data: dict[str, Any] = {
         "task": options,
@@ -205,6 +212,20 @@ OPTIONS: dict[str, TrialConfig] = {
         },
         reconstruction={"weight": 1},
     ),
+}
+OPTIONS |= {
+    f"adapted by {way}": trial(
+        "generation",
+        entry("stylegan2") | {"adapt": way, "adapt_rank": 2, "frozen": frozen, "style_mixing": 0.0, **miner},
+        "patch",
+        ("moments", "euclidean"),
+    )
+    for way, frozen, miner in zip(
+        ADAPTATIONS,
+        itertools.cycle([{"mapping": True, "constant": True}, {"below": 8}, {}]),
+        itertools.cycle([{}, {"miner_layers": 2, "miner_alone_kimg": 2 * BATCH / 1000}]),
+        strict=False,
+    )
 }
 TRIALS = ENTRIES | OPTIONS
 

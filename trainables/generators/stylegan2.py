@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from trainables.generators.adaptation import ADAPTATIONS, FrozenOptions, adapt
 from trainables.generators.frame import Frame, Trunk, noise_problem, power_of_two_problem
 from trainables.generators.noise import Noise, labels_problem
 from trainables.layers.equalized import EqualizedConv
 from trainables.layers.fir import upsample
 from trainables.layers.keyed_noise import keyed_normal, keyed_uniform, keys_of
 from trainables.layers.mapping import Mapping
+from trainables.layers.miner import Miner
 from trainables.layers.modulated import ModulatedConv, ToRgb
-from trainables.registry import Options
+from trainables.registry import Options, names_of
+
+if TYPE_CHECKING:  # the members of this type are the registry's entries, which only run time knows
+    AdaptationName: TypeAlias = str
+else:
+    AdaptationName = names_of(ADAPTATIONS)
 
 _MIXED, _WHETHER = 2**16, 2**16 + 1  # purposes of keyed numbers beyond those of the layers
 
@@ -48,6 +55,20 @@ class StyleGan2Options(Options):
     """Activations stay within ± this, so that half precision can hold them; None for no limit."""
     style_mixing: float = Field(0.0, ge=0, le=1)
     """With which probability a training sample takes another latent's styles from a random layer on (Karras et al. 2019)."""
+    adapt: AdaptationName = "full"
+    """What is trained: "full", the style layers ("affine"), a scale and a bias for each channel ("scale_shift"), or small
+    matrices beside the kernels ("lora", "kernel_modulation")."""
+    adapt_rank: int = Field(4, ge=1)
+    """Rank of those matrices."""
+    frozen: FrozenOptions = FrozenOptions()
+    """What is not trained in any case."""
+    miner_layers: int = Field(0, ge=0)
+    """Layers of a network before the mapping that learns which latents suit the target (MineGAN, Wang et al. 2020); 0: none."""
+    miner_alone_kimg: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Thousand images at the beginning in which the miner alone is trained."""
+
+    TRAINING: ClassVar[frozenset[str]] = frozenset({"style_mixing", "adapt", "adapt_rank", "frozen", "miner_alone_kimg"})
+    """Options that say how a network is trained, not what it is: a source does not hand them on."""
 
 
 class StyleGan2Generator(nn.Module):
@@ -62,10 +83,15 @@ class StyleGan2Generator(nn.Module):
         self.z_dim, self.c_dim, self.style_mixing = options.z_dim, options.c_dim, options.style_mixing
         self.mapping = Mapping(options.z_dim, options.c_dim, options.w_dim, options.mapping_layers)
         self.synthesis = Synthesis(options, frame)
+        self.miner = Miner(options.z_dim, options.miner_layers) if options.miner_layers else None
+        self.miner_alone_kimg = options.miner_alone_kimg
+        adapt(self, options.adapt, options.adapt_rank, lambda name: _is_frozen(name, options.frozen))
 
     @staticmethod
     def unfit(options: StyleGan2Options, frame: Frame, info: Any) -> str | None:
         """What does not fit ``frame``; None when all does. ``info``, the trunk's, does not matter."""
+        if options.miner_alone_kimg and not options.miner_layers:
+            return "miner_alone_kimg of stylegan2 needs miner_layers >= 1, but got 0"
         return noise_problem("stylegan2", frame) or power_of_two_problem("stylegan2", frame.resolution, 8)
 
     def forward(self, z: Tensor, labels: Tensor | None = None, *, truncation: float = 1.0, noise: Noise = "const") -> Tensor:
@@ -76,20 +102,32 @@ class StyleGan2Generator(nn.Module):
         noise: "const" takes each layer's own constant noise; "random" draws it, keyed by z, and in training mode mixes styles.
         """
         labels_problem(self.c_dim, labels)
-        w = self.mapping(z, labels, truncation)
+        w = self.style(z, labels, truncation)
         styles = w[:, None].expand(-1, self.synthesis.styles, -1)
         keys = keys_of(z) if noise == "random" else None
         if keys is not None and self.training and self.style_mixing:
             styles = self._mixed(styles, keys, labels, truncation)
         return self.synthesis(styles, keys)
 
+    def style(self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
+        """Latents [N, z_dim] → styles [N, w_dim]."""
+        return self.mapping(z if self.miner is None else self.miner(z), labels, truncation)
+
     def _mixed(self, styles: Tensor, keys: Tensor, labels: Tensor | None, truncation: float) -> Tensor:
-        other = self.mapping(keyed_normal(keys, _MIXED, self.z_dim).to(styles.dtype), labels, truncation)
+        other = self.style(keyed_normal(keys, _MIXED, self.z_dim).to(styles.dtype), labels, truncation)
         chance, place = keyed_uniform(keys, _WHETHER, 2).unbind(1)
         count = self.synthesis.styles
         first = torch.where(chance < self.style_mixing, 1 + (place * (count - 1)).floor(), count)
         taken = torch.arange(count, device=keys.device)[None] >= first[:, None]
         return torch.where(taken[:, :, None], other[:, None], styles)
+
+
+def _is_frozen(name: str, frozen: FrozenOptions) -> bool:
+    part, _, rest = name.partition(".")
+    if part != "synthesis":
+        return part == "mapping" and frozen.mapping
+    block, _, tensor = rest.partition(".")
+    return (tensor == "const" and frozen.constant) or int(block[1:]) < frozen.below
 
 
 class Synthesis(nn.Module):

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainables.layers.adapters import Adaptable
 from trainables.layers.equalized import EqualizedLinear
 from trainables.layers.fir import conv_upsampled
 from trainables.layers.keyed_noise import keyed_normal
@@ -23,7 +24,7 @@ def demodulation(weight: Tensor, style: Tensor) -> Tensor:
     return torch.rsqrt(style.square() @ weight.square().sum(dim=(2, 3)).T + 1e-8)
 
 
-class ModulatedConv(nn.Module):
+class ModulatedConv(Adaptable):
     """[N, in, h, w] and styles [N, w_dim] → [N, out, h, w], or twice as large: modulated 3x3 convolution, noise, leaky ReLU.
 
     Args:
@@ -52,13 +53,13 @@ class ModulatedConv(nn.Module):
         purpose: which layer's noise.
         gain: of the output.
         """
-        style = self.affine(w)
+        style, weight = self.adapted(self.affine(w))
         # Leaky ReLU is homogeneous: a positive gain can go in before it, where the tensors are small.
         gain_in = gain * math.sqrt(2)
-        scale = (demodulation(self.weight, style) * gain_in).to(x.dtype)[:, :, None, None]
+        scale = (demodulation(weight, style) * gain_in).to(x.dtype)[:, :, None, None]
         shift = (self._noise(keys, purpose) * self.noise_strength)[:, None] + self.bias[:, None, None]
         x = x * style.to(x.dtype)[:, :, None, None]
-        x = conv_upsampled(x, self.weight) if self.up else F.conv2d(x, self.weight, padding=1)
+        x = conv_upsampled(x, weight) if self.up else F.conv2d(x, weight, padding=1)
         x = F.leaky_relu(torch.addcmul((shift * gain_in).to(x.dtype), x, scale), 0.2)
         return x if self.clamp is None else x.clamp(-self.clamp * gain, self.clamp * gain)
 
@@ -69,7 +70,7 @@ class ModulatedConv(nn.Module):
         return noise.view(len(keys), self.resolution, self.resolution)
 
 
-class ToRgb(nn.Module):
+class ToRgb(Adaptable):
     """[N, in, h, w] and styles [N, w_dim] → [N, channels, h, w] by a modulated 1x1 convolution without demodulation."""
 
     def __init__(self, in_channels: int, channels: int, w_dim: int, *, clamp: float | None) -> None:
@@ -80,6 +81,6 @@ class ToRgb(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        style = (self.affine(w) * self.gain).to(x.dtype)
-        x = F.conv2d(x * style[:, :, None, None], self.weight) + self.bias.to(x.dtype)[:, None, None]
+        style, weight = self.adapted(self.affine(w) * self.gain)
+        x = F.conv2d(x * style.to(x.dtype)[:, :, None, None], weight) + self.bias.to(x.dtype)[:, None, None]
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
