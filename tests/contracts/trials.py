@@ -189,6 +189,9 @@ OPTIONS: dict[str, TrialConfig] = {
         regularisers=[*_regulariser("r1"), *_regulariser("lecam")],
         speed={"micro_batches": 2},
     ),
+    "projected as in the paper": trial(
+        "generation", "compact", _PROJECTED | {"heads": "paper", "input_px": 32}, ("moments", "euclidean"), adversarial="hinge"
+    ),
     "bfloat16": trial(
         "colorization",
         "unet",

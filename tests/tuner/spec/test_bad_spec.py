@@ -213,12 +213,12 @@ ONE_SPEC = {
     "unknown discriminator": (
         {"trial/discriminator": {"name": "trunc"}},
         [("name:discriminator", "trial.discriminator.name", "unknown discriminator 'trunc'; did you mean 'trunk'? "
-          "Valid: ensemble, patch, projected, trunk")],
+          "Valid: ensemble, patch, projected, stylegan2, trunk")],
     ),
     "an option of another discriminator": (
         {"trial/discriminator": {"name": "projected"}},
         [("discriminator.frozen_depth", "space.discriminator.frozen_depth", "unknown key 'frozen_depth'. Valid: conditional, "
-          "head_channels, input_px, mixed_channels, mixing, name, scales")],
+          "head_channels, heads, input_px, mixed_channels, mixing, name, scales")],
     ),
     "unknown shipped space": (
         {"space": "few_shot"},
