@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from trainables.source import checkpoint_file, export, trial
+from trainables.source import checkpoint_file, export, stylegan_pickle, trial
 from trainables.source.source import Architecture, Source
 
 
@@ -14,7 +14,8 @@ def open_source(source: str | Path) -> Source:
     """A source: its tensors, and what it says of itself.
 
     Args:
-        source: a source checkpoint (``.safetensors``), an export's folder, or a ``checkpoint_*.pt`` or ``best.pt`` of a trial.
+        source: a source checkpoint (``.safetensors``), an export's folder, a ``checkpoint_*.pt`` or ``best.pt`` of a trial, or an
+            official StyleGAN pickle (``.pkl``).
 
     Raises:
         ValueError: it is missing, damaged, or none of these; the message names it.
@@ -22,6 +23,8 @@ def open_source(source: str | Path) -> Source:
     source = _there(source)
     if source.is_dir():
         return export.read(source)
+    if source.suffix == stylegan_pickle.SUFFIX:
+        return stylegan_pickle.read(source)
     return trial.read(source) if source.suffix == ".pt" else checkpoint_file.read(source)
 
 
@@ -30,7 +33,9 @@ def architecture_of(source: str | Path) -> Architecture:
     source = _there(source)
     if source.is_dir():
         return export.architecture(source)
-    return trial.read(source).architecture if source.suffix == ".pt" else checkpoint_file.architecture(source)
+    if source.suffix in (".pt", stylegan_pickle.SUFFIX):
+        return open_source(source).architecture
+    return checkpoint_file.architecture(source)
 
 
 def read_source(source: str | Path) -> dict[str, Tensor]:
