@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,6 +16,7 @@ from trainables.guards import GuardOptions
 from trainables.losses import ADVERSARIAL, RECONSTRUCTION, REGULARISERS, FeatureLossOptions
 from trainables.optim import EmaOptions, OptimizerOptions
 from trainables.registry import Options, names_of, options_union, unknown_name
+from trainables.source import architecture_of
 from trainables.speed import SpeedOptions
 from trainables.tasks import TASKS
 
@@ -31,6 +32,9 @@ else:
     AdversarialName, PolicyName, ReconstructionName = names_of(ADVERSARIAL), names_of(POLICIES), names_of(RECONSTRUCTION)
     TaskOptions, GeneratorOptions = options_union(TASKS), options_union(GENERATORS)
     DiscriminatorOptions, RegulariserOptions = options_union(DISCRIMINATORS), options_union(REGULARISERS)
+
+
+NETWORKS = ("generator", "discriminator")
 
 
 class EvaluationOptions(Options):
@@ -83,7 +87,9 @@ class TrialConfig(Options):
     """"pretrained", "random", or the path of a state dict."""
     source: str | None = None
     """What G and D start from: a source checkpoint (``.safetensors``), an export's folder, or a trial's checkpoint (``.pt``);
-    None starts them as their components say."""
+    None starts them as their components say. Its networks are the defaults of ``generator`` and ``discriminator``."""
+    source_fit: Literal["whole", "partial"] = "whole"
+    """Whether the source must give all of G, and of a D of its own kind, or may give what fits."""
     generator: GeneratorOptions = GENERATORS["compact"].Options()
     discriminator: DiscriminatorOptions = DISCRIMINATORS["trunk"].Options()
     adversarial: AdversarialName = "non_saturating"
@@ -140,6 +146,9 @@ class TrialConfig(Options):
         unfit = GENERATORS[self.generator.name].unfit(self.generator, frame_of(task), info)
         if unfit:
             problems.append(("resolution" if unfit.startswith("the resolution") else "generator", unfit))
+        if classes := getattr(self.generator, "c_dim", 0):
+            rule = "must be 0, because the pictures have no labels: gansweep import FILE --label K makes a network of one class"
+            problems.append(("generator.c_dim", f"{rule}, but got {classes}"))
         found = DISCRIMINATORS[self.discriminator.name].unfit(self.discriminator, info, self.resolution, task.condition_channels)
         problems += [(f"discriminator.{key}", message) for key, message in found]
         if self.adaptive and not self.augment:
@@ -205,18 +214,56 @@ def _tunes_a_trunk(discriminator: Any) -> bool:
 
 
 def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A trial's configuration as data, with the task's ``DEFAULTS`` beneath what is given.
+    """A trial's configuration as data, with the networks of its source and then the task's ``DEFAULTS`` beneath what is given.
 
     >>> with_defaults({"task": "denoising", "augment": ["flip"]})["reconstruction"]
     {'name': 'l1', 'weight': 100}
     """
-    task = data.get("task", "generation")
-    named = {"name": task} if isinstance(task, str) else task
-    name = named.get("name") if isinstance(named, Mapping) else getattr(named, "name", None)
-    defaults = dict(TASKS[name].DEFAULTS) if isinstance(name, str) and name in TASKS else {}
-    for key in ("generator", "discriminator"):  # options of one of several components, which may come without its name
+    given = task_defaults(data)
+    defaults = _of_task(given)
+    for key in NETWORKS:  # options of one of several components, which may come without its name
         defaults.setdefault(key, {"name": TrialConfig.model_fields[key].default.name})
-    return _beneath(defaults, dict(data) | {"task": named})
+    if isinstance(source := given.get("source"), str):
+        held = _of_source(source)
+        defaults |= held
+        if "discriminator" in held:
+            given["discriminator"] = _with_members(given.get("discriminator", {}), held["discriminator"])
+    return _beneath({key: defaults[key] for key in NETWORKS}, given)
+
+
+def task_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's configuration as data, with the task's ``DEFAULTS`` beneath what is given, but for its networks.
+
+    Which networks a trial has is known only with its source, and that may be searched.
+    """
+    task = data.get("task", "generation")
+    given = dict(data) | {"task": {"name": task} if isinstance(task, str) else task}
+    return _beneath({key: value for key, value in _of_task(given).items() if key not in NETWORKS}, given)
+
+
+def _of_task(given: Mapping[str, Any]) -> dict[str, Any]:
+    task = given["task"]
+    name = task.get("name") if isinstance(task, Mapping) else getattr(task, "name", None)
+    return dict(TASKS[name].DEFAULTS) if isinstance(name, str) and name in TASKS else {}
+
+
+def _of_source(source: str) -> dict[str, Any]:
+    """The networks that a source holds; none where it cannot be read, which is for those to say who need its tensors."""
+    try:
+        held = architecture_of(source)
+    except ValueError:
+        return {}
+    networks = {"generator": held.generator, "discriminator": held.discriminator}
+    return {key: value for key, value in networks.items() if value is not None}
+
+
+def _with_members(given: Any, held: Mapping[str, Any]) -> Any:
+    """``given``, and where it is an ensemble with a member of the kind that the source holds, that member's options."""
+    members = given.get("members") if isinstance(given, Mapping) else None
+    if not isinstance(members, list | tuple):
+        return given
+    filled = [{**held, **m} if isinstance(m, Mapping) and m.get("name") == held["name"] else m for m in members]
+    return {**given, "members": filled}
 
 
 def _beneath(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

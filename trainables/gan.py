@@ -94,7 +94,9 @@ class GanTrainer:
             discriminator = build_discriminator(config.discriminator, self.task, config.backbone, config.weights)
         self.source_report: LoadReport | None = None
         if config.source:
-            self.source_report = load_source(config.source, generator, discriminator, config.backbone)
+            self.source_report = load_source(
+                config.source, generator, discriminator, config.backbone, partial=config.source_fit == "partial"
+            )
             self._warn_of_partial_start(config.source, self.source_report)
         self.generator = config.speed.lay_out(generator.to(self.device))
         self.discriminator = config.speed.lay_out(discriminator.to(self.device)).eval()  # see `follow_spectral_norms`

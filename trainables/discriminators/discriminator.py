@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -23,6 +23,8 @@ class Discriminator(nn.Module):
     """
 
     Options: Any
+    trunkless: ClassVar[bool] = False
+    """Whether it is never made of a pretrained network: a source then names its tensors by its kind."""
     group: int = 1
     """How many consecutive samples are judged together; a batch, and every worker's share of it, is a multiple."""
     head_count: int = 1

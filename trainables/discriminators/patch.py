@@ -39,6 +39,7 @@ class PatchDiscriminator(Discriminator):
     """
 
     Options = PatchOptions
+    trunkless = True
 
     def __init__(self, options: PatchOptions, trunk: Trunk, condition_channels: int = 0, resolution: int = 0) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ Parameters have the official names and scales. The one layer that looks at sever
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -42,6 +42,8 @@ class StyleGan2Options(Options):
     batch, and of a micro-batch, must be a multiple of it."""
     frozen_depth: int = Field(0, ge=0)
     """Blocks that keep their parameters, from the highest resolution on (FreezeD, Mo et al. 2020)."""
+    TRAINING: ClassVar[frozenset[str]] = frozenset({"frozen_depth", "mbstd_group"})
+    """Options that say how a network is trained, not what it is: a source does not hand them on."""
     conditional: bool = False
     """Whether D judges the pair of image and condition, joined where it reads the image, or the image alone."""
 
@@ -54,6 +56,7 @@ class StyleGan2Discriminator(Discriminator):
     """
 
     Options = StyleGan2Options
+    trunkless = True
 
     def __init__(self, options: StyleGan2Options, trunk: Trunk, condition_channels: int = 0, resolution: int = 0) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ what they are of. `load_source` copies what fits into a trial's networks.
 from __future__ import annotations
 
 from trainables.source.checkpoint_file import save_source, write_source
-from trainables.source.fit import LoadReport, compare, load_source, partial_start
+from trainables.source.fit import LoadReport, fit, load_source, not_whole, partial_start
 from trainables.source.formats import architecture_of, open_source, read_source
 from trainables.source.network import generator_of, load_generator
 from trainables.source.source import Architecture, Source
@@ -17,10 +17,11 @@ __all__ = [
     "LoadReport",
     "Source",
     "architecture_of",
-    "compare",
+    "fit",
     "generator_of",
     "load_generator",
     "load_source",
+    "not_whole",
     "open_source",
     "partial_start",
     "read_source",

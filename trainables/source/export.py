@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainables.export_files import WEIGHTS, read_config, read_files
+from trainables.layers.adapters import merged
 from trainables.source.source import GENERATOR, Architecture, Source, described
 
 
@@ -17,7 +18,7 @@ def read(folder: Path) -> Source:
     try:
         state, config = read_files(_export(folder))
         found = described(config | {"discriminator": None})  # the trial's, of which an export holds nothing
-        return Source(tensors={GENERATOR + name: tensor.float() for name, tensor in state.items()}, **vars(found))
+        return Source(tensors={GENERATOR + name: tensor.float() for name, tensor in merged(state).items()}, **vars(found))
     except ValueError as error:
         raise ValueError(f"source: {error}") from error
 

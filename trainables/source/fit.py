@@ -1,12 +1,15 @@
 """How much of a trial's networks a source gives, and copying it: by name, where the shapes fit; the rest is reported.
 
-A trial whose G is pretrained in name only looks like any other from outside, so a source that gives a part of G alone comes with
-a warning (`partial_start`).
+A trial whose G is pretrained in name only looks like any other from outside. So a source must give all of G, and all of a D of
+the kind that it holds, and nothing of them may be left over; a start from a part must be asked for, and comes with a warning
+(`partial_start`). The one exception tells itself: of a StyleGAN2 of higher resolution the upper blocks are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,10 +17,13 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from trainables.discriminators import in_trunk
+from trainables.discriminators import DISCRIMINATORS, in_trunk
+from trainables.layers.adapters import is_adapter
 from trainables.source.formats import read_source
 from trainables.source.source import DISCRIMINATOR, GENERATOR
 
+_BLOCK = re.compile(r"(?:synthesis\.)?b(\d+)\.")  # of StyleGAN2, with its resolution
+_GROUPS = 6  # of tensors that a message names
 _NAMED = 3  # tensors that a warning names of each kind
 _WIDTHS = (1 / 8, 1 / 4, 1 / 2, 2, 4, 8)  # of the one asked for, that are tried for a better fit
 
@@ -30,6 +36,22 @@ class LoadReport(NamedTuple):
     mismatched: tuple[str, ...]
     generator_share: float
     """How much of G, counted in values, comes from the source, 0..1."""
+    lacking: tuple[str, ...] = ()
+    """Those of ``missing`` and ``mismatched`` that a source should give: G's, and D's where the source holds a D of its kind."""
+    left: tuple[str, ...] = ()
+    """Tensors of the source's G, or of its D of this kind, that have no place."""
+    cut: tuple[str, ...] = ()
+    """The same, of blocks of a higher resolution than the trial's."""
+
+    def problem(self) -> str | None:
+        """What keeps this from being a start from all of the source; None when it is one."""
+        parts = {
+            "not in the source": [name for name in self.missing if name in self.lacking],
+            "of another shape": [name for name in self.mismatched if name in self.lacking],
+            "in the source alone": list(self.left),
+        }
+        said = "; ".join(f"{kind}: {grouped(names)}" for kind, names in parts.items() if names)
+        return said or None
 
     def __str__(self) -> str:
         return (
@@ -37,34 +59,101 @@ class LoadReport(NamedTuple):
         )
 
 
-def load_source(file: str | Path, generator: nn.Module, discriminator: nn.Module, backbone: str) -> LoadReport:
+def load_source(
+    file: str | Path, generator: nn.Module, discriminator: nn.Module, backbone: str, *, partial: bool = False
+) -> LoadReport:
     """Copies what fits by name and shape into ``generator`` and ``discriminator`` and reports the rest.
 
-    D takes what the source holds of its own kind, as of networks without a trunk, or else of its backbone's.
+    D, and each member of an ensemble, takes what the source holds of its own kind, or else of heads on its backbone.
+
+    Args:
+        partial: whether the source may give a part of the networks.
 
     Raises:
-        ValueError: the source cannot be read, or none of the generator's tensors fit.
+        ValueError: the source cannot be read, gives nothing of G, or, unless ``partial``, not all that it should.
     """
     tensors = read_source(Path(file))
-    ours = compare(generator, tensors)
-    if not ours.copied:
+    report = fit(tensors, generator, discriminator, backbone)
+    if not any(name.startswith(GENERATOR) for name in report.copied):
         raise ValueError(f"{file} holds no tensor that fits this generator (resolution, channels or z_dim differ)")
-    theirs = _prefix_of(discriminator, backbone, tensors)
-    heads = compare(discriminator, tensors, theirs, needs_trunk=False)
-    for module, report, prefix in (generator, ours, GENERATOR), (discriminator, heads, theirs):
+    if not partial and (problem := report.problem()):
+        raise ValueError(not_whole(file, problem))
+    for module, prefix in _places(generator, discriminator, backbone, tensors):
         own = module.state_dict()
-        for name in report.copied:
-            own[name.removeprefix(prefix)].copy_(tensors[name])
-    return LoadReport(
-        ours.copied + heads.copied, ours.missing + heads.missing, ours.mismatched + heads.mismatched, ours.generator_share
-    )
+        for name in own.keys() & {name.removeprefix(prefix) for name in report.copied if name.startswith(prefix)}:
+            own[name].copy_(tensors[prefix + name])
+    return report
 
 
-def _prefix_of(discriminator: nn.Module, backbone: str, names: Iterable[str]) -> str:
-    """What names of a source's tensors begin with where they are for this discriminator."""
-    options = getattr(discriminator, "Options", None)
-    kind = None if options is None else f"{DISCRIMINATOR}{options.model_fields['name'].default}."
-    return kind if kind and any(name.startswith(kind) for name in names) else f"{DISCRIMINATOR}{backbone}."
+def not_whole(file: str | Path, problem: str) -> str:
+    """The message for a source that gives a part of the networks (`LoadReport.problem`)."""
+    return f"{file} does not fit these networks ({problem}); to start from what fits, set source_fit: partial"
+
+
+def fit(tensors: Mapping[str, Tensor], generator: nn.Module, discriminator: nn.Module, backbone: str) -> LoadReport:
+    """What a source gives; changes nothing, so that networks may be on the meta device."""
+    reports = []
+    for module, prefix in _places(generator, discriminator, backbone, tensors):
+        report = compare(module, tensors, prefix, needs_trunk=module is generator)
+        if prefix == GENERATOR or _is_kind(prefix):
+            report = _strict(report, module, tensors, prefix)
+        reports.append(report)
+    together = {
+        field: tuple(name for report in reports for name in getattr(report, field))
+        for field in LoadReport._fields
+        if field != "generator_share"
+    }
+    return LoadReport(generator_share=reports[0].generator_share, **together)
+
+
+def _strict(report: LoadReport, module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> LoadReport:
+    """The report of a network that the source is to give whole."""
+    own = module.state_dict().keys()
+    beyond = [name for name in tensors if name.startswith(prefix) and name.removeprefix(prefix) not in own]
+    highest = max((int(found[1]) for name in own if (found := _BLOCK.match(name))), default=0)
+
+    def block(name: str) -> int:
+        found = _BLOCK.match(name.removeprefix(prefix))
+        return int(found[1]) if found and highest else 0
+
+    cut = tuple(name for name in beyond if block(name) > highest)
+    # Of a D that was cut, the block that now is the first reads the picture anew.
+    fresh = {name for name in report.missing if cut and f"b{highest}.fromrgb." in name}
+    new = {name for name in report.missing if is_adapter(name) or name.removeprefix(prefix).startswith("miner.")}
+    lacking = tuple(name for name in (*report.missing, *report.mismatched) if name not in fresh | new)
+    missing = tuple(name for name in report.missing if name not in new)
+    return report._replace(missing=missing, lacking=lacking, left=tuple(n for n in beyond if n not in cut), cut=cut)
+
+
+def _places(
+    generator: nn.Module, discriminator: nn.Module, backbone: str, names: Iterable[str]
+) -> Iterator[tuple[nn.Module, str]]:
+    """Each network, and what names of a source's tensors begin with where they are for it."""
+    yield generator, GENERATOR
+    names = list(names)
+    members = list(getattr(discriminator, "members", ()))
+    if not members or any(name.startswith(f"{DISCRIMINATOR}{backbone}.members.") for name in names):
+        members = [discriminator]
+    for member in members:
+        options = getattr(member, "Options", None)
+        kind = None if options is None else f"{DISCRIMINATOR}{options.model_fields['name'].default}."
+        held = kind is not None and any(name.startswith(kind) for name in names)
+        yield member, kind if kind and held else f"{DISCRIMINATOR}{backbone}."
+
+
+def _is_kind(prefix: str) -> bool:
+    return prefix.removeprefix(DISCRIMINATOR).rstrip(".") in DISCRIMINATORS
+
+
+def grouped(names: Iterable[str]) -> str:
+    """Names of tensors in groups: a block or a layer each, with their number.
+
+    >>> grouped(["generator.synthesis.b8.conv0.weight", "generator.synthesis.b8.conv0.bias", "generator.mapping.fc0.bias"])
+    'generator.synthesis.b8 (2), generator.mapping.fc0 (1)'
+    """
+    counts = Counter(".".join(name.split(".")[:3]) for name in names)
+    shown = ", ".join(f"{group} ({count})" for group, count in list(counts.items())[:_GROUPS])
+    return shown + (f" and {len(counts) - _GROUPS} more groups" if len(counts) > _GROUPS else "")
 
 
 def partial_start(source: str | Path, report: LoadReport, options: BaseModel, build: Callable[[Any], nn.Module]) -> str | None:
@@ -120,7 +209,7 @@ def _listed(names: list[str]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def compare(module: nn.Module, tensors: dict[str, Tensor], prefix: str = GENERATOR, needs_trunk: bool = True) -> LoadReport:
+def compare(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str = GENERATOR, needs_trunk: bool = True) -> LoadReport:
     """Which of the module's tensors a source holds under ``prefix`` in their shape. Changes nothing; the share is of this module.
 
     Args:

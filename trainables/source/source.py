@@ -52,6 +52,8 @@ class Source(Architecture):
 def described(data: Mapping[str, Any]) -> Architecture:
     """The architecture in JSON data with the keys ``generator``, ``discriminator`` and ``resolution``; all others are metadata.
 
+    Options that say how a network was trained, such as what of it was frozen, are the next trial's to choose, and left out.
+
     Raises:
         ValueError: one of them is not of its kind. What is inside of options is not looked at.
     """
@@ -61,6 +63,9 @@ def described(data: Mapping[str, Any]) -> Architecture:
         options = known[key]
         if options is not None and not (isinstance(options, dict) and isinstance(options.get("name"), str)):
             raise ValueError(f"{key} must be the options of one of {', '.join(registry)}, but is {str(options)[:100]}")
+        if options is not None and options["name"] in registry:
+            training: frozenset[str] = getattr(registry[options["name"]].Options, "TRAINING", frozenset())
+            known[key] = {option: value for option, value in options.items() if option not in training}
     if known["resolution"] is not None and type(known["resolution"]) is not int:
         raise ValueError(f"resolution must be a number of pixels, but is {str(known['resolution'])[:100]}")
     return Architecture(metadata={key: value for key, value in data.items() if key not in known}, **known)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trainables.discriminators import DISCRIMINATORS
+from trainables.layers.adapters import merged
 from trainables.source.source import DISCRIMINATOR, GENERATOR, Source, described
 from trainables.storage import Storage
 
@@ -18,9 +20,11 @@ def read(file: Path) -> Source:
         content = Storage(file.parent).load(file.name)
         state = content.get("trainer", content)
         found = described(content.get("config", {}) | ({} if "discriminator" in state else {"discriminator": None}))
-        generator, discriminator, backbone = state["ema"], state.get("discriminator", {}), state.get("backbone")
+        generator, discriminator, backbone = merged(state["ema"]), state.get("discriminator", {}), state.get("backbone")
+        kind = (found.discriminator or {}).get("name", "")
+        whose = kind if kind in DISCRIMINATORS and DISCRIMINATORS[kind].trunkless else backbone
         tensors = {GENERATOR + name: tensor.float() for name, tensor in generator.items()}
-        tensors |= {f"{DISCRIMINATOR}{backbone}.{name}": tensor.float() for name, tensor in discriminator.items()}
+        tensors |= {f"{DISCRIMINATOR}{whose}.{name}": tensor.float() for name, tensor in discriminator.items()}
         return Source(tensors=tensors, **vars(found))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"source {file} is no checkpoint of a trial: {error}") from error

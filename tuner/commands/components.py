@@ -145,6 +145,9 @@ def _takes(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
         return f"options of {', '.join(names)}"
     if "enum" in schema:
         return ", ".join(map(str, schema["enum"]))
+    if "$ref" in schema:
+        keys = defs[schema["$ref"].rpartition("/")[2]]["properties"]
+        return "keys " + ", ".join(f"{key} ({_takes(value, defs)})" for key, value in keys.items())
     kind = schema["type"]
     if kind == "array" and "prefixItems" in schema:
         return f"[{'; '.join(_takes(part, defs) for part in schema['prefixItems'])}]"

@@ -135,7 +135,7 @@ def _prepared(spec: SweepSpec, paths: SweepPaths) -> PlacementPlan:
     write_fingerprint(spec, Path(cache_dir()).expanduser())
     paths.storage.write_bytes(paths.SPEC, dump_spec(spec))
     paths.storage.collect(older_than_s=_UNFINISHED_S)
-    check_nodes(paths, [spec.data.path, *([spec.source] if spec.source else [])], nodes)
+    check_nodes(paths, [spec.data.path, *spec.sources], nodes)
     return placement
 
 

@@ -15,7 +15,7 @@ from search_spaces.dimensions import Choice
 from search_spaces.problems import SpaceError
 from search_spaces.space import Space
 from trainables.backbones import BACKBONES
-from trainables.config import TrialConfig
+from trainables.config import NETWORKS, TrialConfig
 from trainables.metrics import parse_any_metric
 from trainables.metrics.artfid import ArtFidName
 from trainables.metrics.paired import PairedName
@@ -31,6 +31,7 @@ _SET_ELSEWHERE = {
     "kimg": "budget.kimg",
     "seed": "seed",
     "source": "source",
+    "source_fit": "source_fit",
 }
 _MAX_EVALUATIONS = 10_000  # of a trial
 _MAX_RUNGS = 1000
@@ -75,7 +76,7 @@ def _search_problems(spec: SweepSpec) -> Iterator[Problem]:
         # What is fixed can be judged without the space.
         yield from _trials_that_cannot_be(spec, [({}, spec.base)])
         return
-    wrong = [*_unsearchable(space), *_below_values(space, spec.base)]
+    wrong = [*_unsearchable(spec, space), *_below_values(space, spec.base)]
     yield from wrong
     left_out = {problem.key.removeprefix("space.") for problem in wrong}
     draws = [{path: value for path, value in values.items() if path not in left_out} for values in _corners(space)]
@@ -111,24 +112,30 @@ def example_configs(spec: SweepSpec) -> list[TrialConfig]:
     return [TrialConfig.model_validate(merged(spec.base, values)) for values in _corners(spec.search_space())]
 
 
-def _unsearchable(space: Space) -> Iterator[Problem]:
+def _unsearchable(spec: SweepSpec, space: Space) -> Iterator[Problem]:
     for path in space:
         *parents, leaf = path.split(".")
         model: Any = TrialConfig
         known = field_names(model, tuple(parents))
-        for name in ("generator", "discriminator"):  # one of several models, told apart by `name`
-            if parents == [name]:
-                known = sorted({field for option in _options(name) for field in option.model_fields})
+        if parents and parents[0] in NETWORKS:  # one of several models, told apart by `name`
+            below = [field_names(option, tuple(parents[1:])) for option in _options(parents[0]) if _has(option, parents[1:])]
+            known = sorted({field for fields in below for field in fields})
         if path == "backbone" and not all(isinstance(dimension, Choice) for _, dimension in space.branches(path)):
             yield Problem(f"space.{path}", "must be a choice of names")
         elif "task" in (path, *parents[:1]):
             yield Problem(f"space.{path}", "cannot be searched: all trials do the same, what 'task' says")
         elif parents[:1] == ["evaluation"] or path == "evaluation":
             yield Problem(f"space.{path}", "cannot be searched: all trials are judged alike, by 'trial.evaluation'")
+        elif path == "source" and len(spec.sources) > 1:
+            continue  # it was put there by the spec's `source: {choice: [...]}`
         elif path in _SET_ELSEWHERE:
             yield Problem(f"space.{path}", f"cannot be searched: it is set by {_SET_ELSEWHERE[path]!r}")
         elif leaf not in known:
             yield Problem(f"space.{path}", unknown_name("key of a trial", leaf, known))
+
+
+def _has(options: type[BaseModel], path: Sequence[str]) -> bool:
+    return not path or path[0] in options.model_fields
 
 
 def _options(name: str) -> list[type[BaseModel]]:

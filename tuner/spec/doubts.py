@@ -7,24 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-from torch import nn
 
 from trainables.config import TrialConfig
 from trainables.metrics import AnyMetric, parse_any_metric
 from trainables.metrics.paired import LPIPS_NETWORKS, PairedName
-from trainables.networks import build_generator, build_task, uses_backbone
-from trainables.source import compare, partial_start, read_source
+from trainables.networks import uses_backbone
+from trainables.source import partial_start, read_source
+from trainables.source.fit import grouped
 from tuner.spec import SweepSpec
 from tuner.spec.checks import example_configs
+from tuner.spec.source_fit import different_networks, fit_of, generator_of
 
 
 def doubts(spec: SweepSpec) -> list[str]:
     """One sentence for each doubt about a spec that `check_spec` has nothing against."""
     configs = example_configs(spec)
-    return [*_judged_by_a_trunk(spec, configs), *_started_in_part(spec, configs)]
+    return [*_judged_by_a_trunk(spec, configs), *_started_in_part(configs, spec.sources)]
 
 
 def _judged_by_a_trunk(spec: SweepSpec, configs: Sequence[TrialConfig]) -> Iterator[str]:
@@ -57,24 +56,28 @@ def _network(name: str) -> str:
     return name.rpartition("/")[2].removeprefix("tf_").partition(".")[0]
 
 
-def _started_in_part(spec: SweepSpec, configs: Sequence[TrialConfig]) -> Iterator[str]:
-    if spec.source is None:
-        return
-    try:
-        tensors = read_source(Path(spec.source))
-    except ValueError:
-        return  # the preflight's affair
-    told = []
-    for config in {config.generator: config for config in configs}.values():
-        build = partial(_generator, config)
-        report = compare(build(config.generator), tensors)
-        # What gives nothing at all is refused.
-        if report.copied and (text := partial_start(spec.source, report, config.generator, build)):
-            told.append((report.generator_share, text))
-    if told:
-        worst = min(told)[1]
-        yield f"source: {worst}" + (f" (the worst of {len(told)} kinds of generators)" if len(told) > 1 else "")
-
-
-def _generator(config: TrialConfig, options: Any) -> nn.Module:
-    return build_generator(options, build_task(config.task, config.resolution), config.backbone)
+def _started_in_part(configs: Sequence[TrialConfig], sources: Sequence[str]) -> Iterator[str]:
+    for source in sources:
+        try:
+            tensors = read_source(source)
+        except ValueError:
+            continue  # the preflight's affair
+        told: dict[Any, tuple[float, str]] = {}
+        cut = set[str]()
+        for config in different_networks([config for config in configs if config.source == source]):
+            report = fit_of(config, tensors)
+            cut.update(report.cut)
+            # What gives nothing at all, and what gives a part unasked, is refused.
+            if config.source_fit == "partial" and report.copied:
+                text = partial_start(source, report, config.generator, partial(generator_of, config))
+                told |= {config.generator: (report.generator_share, text)} if text else {}
+        if told:
+            yield f"source: {min(told.values())[1]}" + (
+                f" (the worst of {len(told)} kinds of generators)" if len(told) > 1 else ""
+            )
+        if cut:
+            size = configs[0].resolution
+            yield (
+                f"source: {source} makes pictures larger than data.resolution, {size} px, so its blocks above that are left out "
+                f"({grouped(sorted(cut))}), and the first block of a D of its own kind reads the picture by new weights"
+            )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def fingerprint(spec: SweepSpec, cache_dir: Path) -> dict[str, Any]:
     return {
         "pictures": load_dataset(spec.data, cache_dir).content_hash,
         "style": None if style is None else style.content_hash,
-        "source": None if spec.source is None else _sha256(Path(spec.source)),
+        "source": _sha256_of_all(spec.sources),
         # One that is not there is the trial's failure, and may be put there for the next.
         "weights": sorted(_sha256(Path(file)) for file in files if Path(file).exists()),
         "metric": str(spec.metric),
@@ -72,6 +72,11 @@ def changes(spec: SweepSpec, cache_dir: Path) -> Iterator[Problem]:
         if now[part] != before[part]:
             shown = f"It was {_short(before[part])}, and is {_short(now[part])} now"
             yield Problem(key, f"{what} cannot change in a resumed sweep, but {how}: start one under another name. {shown}")
+
+
+def _sha256_of_all(sources: Sequence[str]) -> str | list[str] | None:
+    found = [_sha256(Path(source)) for source in sources]
+    return None if not found else found[0] if len(found) == 1 else found
 
 
 def _sha256(path: Path) -> str:

@@ -7,7 +7,7 @@ and key. Relative paths in a spec are relative to the spec's own folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from search_spaces.space import Space, preset_names
 from tuner.spec.checks import check_spec
-from tuner.spec.model import SweepSpec
+from tuner.spec.model import SourceChoice, SweepSpec
 from tuner.spec.plain_yaml import MAX_BYTES, Document, NotPlainError, read_yaml
 from tuner.spec.problems import Problem, SpecError, from_pydantic, quoted
 from tuner.spec.trial_config import NotAMappingError, merged
@@ -36,6 +36,7 @@ def load_spec(file: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     data, overridden, wrong = _overridden(document.data, overrides)
     problems = [*document.problems, *wrong]
     spec, wrong = _validated(data)
+    spec = _resolved(spec, file.parent)  # before the checks: a source says which networks the trials have
     problems += wrong
     known = [problem.key for problem in wrong]
     problems += [
@@ -43,7 +44,6 @@ def load_spec(file: Path, overrides: Sequence[str] = ()) -> SweepSpec:
     ]
     if problems:
         raise SpecError(str(file), problems, document.lines, overridden)
-    spec = _resolved(spec, file.parent)
     spec._written = (str(file), document.lines, frozenset(overridden))
     return spec
 
@@ -152,6 +152,12 @@ def _validated(data: dict[str, Any]) -> tuple[SweepSpec, list[Problem]]:
     return SweepSpec.model_validate(sound), problems
 
 
+def _each(absolute: Callable[[str], str], source: str | SourceChoice | None) -> str | SourceChoice | None:
+    if isinstance(source, SourceChoice):
+        return SourceChoice(choice=tuple(map(absolute, source.choice)))
+    return absolute(source) if source else None
+
+
 def _resolved(spec: SweepSpec, folder: Path) -> SweepSpec:
     """The spec with its relative paths made absolute."""
 
@@ -164,7 +170,7 @@ def _resolved(spec: SweepSpec, folder: Path) -> SweepSpec:
     return spec.model_copy(
         update={
             "data": spec.data.model_copy(update={"path": absolute(spec.data.path)}),
-            "source": absolute(spec.source) if spec.source else None,
+            "source": _each(absolute, spec.source),
             "storage": absolute(spec.storage),
             "trial": trial,
             "task": spec.task.model_copy(update={"style": absolute(style)}) if style else spec.task,

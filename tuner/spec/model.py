@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, PrivateAttr, field_validator
 
 from search_spaces.space import Space
-from trainables.config import with_defaults
+from trainables.config import task_defaults
 from trainables.data import DataOptions
 from trainables.metrics import AnyMetric, parse_any_metric
 from trainables.registry import Options, options_union
@@ -63,6 +63,13 @@ class Finalists(Options):
     """Full name of the metric, e.g. ``fid[inception,299px,n=5000]``."""
 
 
+class SourceChoice(Options):
+    """Sources to search."""
+
+    choice: tuple[str, ...] = Field(min_length=1)
+    """Files, as for ``source``."""
+
+
 class SweepSpec(Options):
     """One sweep: what to train on, what to try, how much to spend, where to run and where to write."""
 
@@ -72,8 +79,11 @@ class SweepSpec(Options):
     """What the generator does, and its options (`trainables.tasks`); a name alone stands for its defaults."""
     data: DataOptions
     """The target domain's images."""
-    source: str | None = None
-    """Source checkpoint that every trial starts from; null trains from scratch."""
+    source: str | SourceChoice | None = None
+    """What every trial starts from, and whose networks it then has; ``{choice: [...]}`` searches several; null trains from
+    scratch."""
+    source_fit: Literal["whole", "partial"] = "whole"
+    """Whether a source must give all of the networks that it holds, or may give what fits."""
     trial: dict[str, Any]
     """The fixed part of every trial's configuration (`trainables.config.TrialConfig`)."""
     space: Any
@@ -118,12 +128,20 @@ class SweepSpec(Options):
     def base(self) -> dict[str, Any]:
         """The part of `TrialConfig` that is not searched, as data."""
         task = self.task.model_dump(mode="json")
-        return with_defaults(self.trial | {"task": task}) | {
+        return task_defaults(self.trial | {"task": task}) | {
             "resolution": self.data.resolution,
             "kimg": self.budget.kimg,
             "seed": self.seed,
-            "source": self.source,
+            "source": self.source if isinstance(self.source, str) else None,
+            "source_fit": self.source_fit,
         }
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All that trials may start from."""
+        if self.source is None:
+            return ()
+        return (self.source,) if isinstance(self.source, str) else self.source.choice
 
     @property
     def metric(self) -> AnyMetric:
@@ -132,7 +150,10 @@ class SweepSpec(Options):
 
     def search_space(self) -> Space:
         """The parsed space. SpaceError with every problem of it."""
-        return Space.preset(self.space) if isinstance(self.space, str) else Space.parse(self.space)
+        space = Space.preset(self.space) if isinstance(self.space, str) else Space.parse(self.space)
+        if isinstance(self.source, SourceChoice):
+            return Space.parse({"source": {"choice": list(self.source.choice)}} | space.to_data())
+        return space
 
 
 def dump_spec(spec: SweepSpec) -> bytes:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from trainables.backbones import BACKBONES, WeightsNotFoundError, load_backbone
 from trainables.data import DataError, load_dataset
@@ -17,13 +16,13 @@ from trainables.evaluation import load_pictures
 from trainables.metrics import parse_any_metric
 from trainables.metrics.inception import InceptionWeightsNotFoundError, load_inception
 from trainables.metrics.paired import PAIRED, LpipsWeightsNotFoundError, PairedName
-from trainables.networks import build_generator, build_task
-from trainables.source import load_source
+from trainables.source import not_whole, read_source
 from tuner.spec.checks import example_configs
 from tuner.spec.fingerprint import FINGERPRINT, changes
 from tuner.spec.loading import load_spec
 from tuner.spec.model import SweepSpec
 from tuner.spec.problems import Problem
+from tuner.spec.source_fit import different_networks, fit_of
 
 _BEFORE_A_SWEEP = {FINGERPRINT, "driver.lease", "driver.lease.lock"}
 
@@ -56,8 +55,7 @@ def preflight(spec: SweepSpec, cache_dir: Path, *, resuming: bool = False) -> li
         problems.append(Problem("data.path", str(error)))
     except OSError as error:
         problems.append(Problem("storage", f"the packed images cannot be written to {cache_dir}: {error}"))
-    if spec.source:
-        problems.extend(_source_problem(spec, Path(spec.source)))
+    problems.extend(_source_problems(spec))
     problems.extend(_weight_problems(spec))
     if resuming and not problems:
         problems.extend(changes(spec, cache_dir))
@@ -116,14 +114,20 @@ def _storage_problem(spec: SweepSpec) -> list[Problem]:
     return []
 
 
-def _source_problem(spec: SweepSpec, file: Path) -> list[Problem]:
-    try:
-        for config in {config.generator: config for config in example_configs(spec)}.values():
-            generator = build_generator(config.generator, build_task(config.task, config.resolution), config.backbone)
-            load_source(file, generator, nn.Module(), config.backbone)
-    except ValueError as error:
-        return [Problem("source", str(error))]
-    return []
+def _source_problems(spec: SweepSpec) -> Iterator[Problem]:
+    """Sources that cannot be read, or that do not give the networks of some trial; a line for each source."""
+    configs = example_configs(spec)
+    for source in spec.sources:
+        try:
+            tensors = read_source(source)
+            for config in different_networks([config for config in configs if config.source == source]):
+                report = fit_of(config, tensors)
+                if not any(name.startswith("generator.") for name in report.copied):
+                    raise ValueError(f"{source} holds no tensor that fits this generator (resolution, channels or z_dim differ)")
+                if config.source_fit == "whole" and (problem := report.problem()):
+                    raise ValueError(not_whole(source, problem))
+        except ValueError as error:
+            yield Problem("source", str(error))
 
 
 def _weight_problems(spec: SweepSpec) -> Iterator[Problem]:

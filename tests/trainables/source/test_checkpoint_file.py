@@ -20,8 +20,9 @@ SMALL = {"name": "stylegan2", "channel_base": 64, "channel_max": 4}
 G = GENERATORS["stylegan2"].Options(**SMALL, z_dim=6, w_dim=6, mapping_layers=2)
 D = DISCRIMINATORS["stylegan2"].Options(**SMALL)
 SAID: dict[str, Any] = {
-    "generator": G.model_dump(mode="json"),
-    "discriminator": D.model_dump(mode="json"),
+    # Not what of them is trained, which is the next trial's to choose.
+    "generator": G.model_dump(mode="json", exclude=set(G.TRAINING)),
+    "discriminator": D.model_dump(mode="json", exclude=set(D.TRAINING)),
     "resolution": 16,
     "augment_p": 0.25,
 }

@@ -96,7 +96,7 @@ def test_heads_of_another_shape_keep_their_initial_values(dataset: ImageDataset,
 def test_a_smaller_resolution_takes_the_layers_that_fit(source: Path) -> None:
     options = GENERATORS["compact"].Options(z_dim=16, channels=32, max_channels=32)
     wider = GENERATORS["compact"](options, Frame(32), pytest.fail)
-    report = load_source(source, wider, torch.nn.Identity(), "efficientnet_lite0")
+    report = load_source(source, wider, torch.nn.Identity(), "efficientnet_lite0", partial=True)
     assert isinstance(report, LoadReport)
     assert "generator.style.0.weight" in report.copied
     assert "generator.to_image.weight" in report.mismatched
@@ -112,7 +112,7 @@ def compact(channels: int, resolution: int) -> tuple[CompactOptions, Callable[[C
 def start(channels: int, resolution: int) -> tuple[LoadReport, str | None]:
     """What the demo's source, of 32 px and 32 channels, gives such a generator, and the warning."""
     options, build = compact(channels, resolution)
-    report = load_source(DEMO, build(options), torch.nn.Identity(), "efficientnet_lite0")
+    report = load_source(DEMO, build(options), torch.nn.Identity(), "efficientnet_lite0", partial=True)
     return report, partial_start(DEMO, report, options, build)
 
 
@@ -143,7 +143,7 @@ def test_a_source_of_another_resolution_is_told_with_its_share_and_a_width_that_
 def test_at_the_width_that_fits_the_stages_of_low_resolution_are_the_source_s() -> None:
     options, build = compact(16, 64)
     generator, source = build(options), read_source(DEMO)
-    load_source(DEMO, generator, torch.nn.Identity(), "efficientnet_lite0")
+    load_source(DEMO, generator, torch.nn.Identity(), "efficientnet_lite0", partial=True)
     for name, value in generator.state_dict().items():
         if name.startswith(("style", "stem", "blocks.0", "blocks.1", "blocks.2")):
             assert torch.equal(value, source[f"generator.{name}"]), name
@@ -154,10 +154,20 @@ def test_a_trainer_warns_of_a_generator_that_is_pretrained_in_part(dataset: Imag
     with pytest.warns(
         UserWarning, match=r"source\.safetensors gives \d+ of the \d+ tensors of G, .*generator.channels: 8 it"
     ) as told:
-        tuned = trainer(dataset, source=str(source), generator=wider)
+        tuned = trainer(dataset, source=str(source), source_fit="partial", generator=wider)
     assert tuned.source_report is not None
     assert f"{tuned.source_report.generator_share:.1%} of its values" in str(told[0].message)
     assert told[0].filename == __file__
+
+
+def test_a_start_from_a_part_must_be_asked_for(dataset: ImageDataset, source: Path) -> None:
+    wider = {"z_dim": 16, "channels": 16, "max_channels": 32}
+    message = (
+        r"source\.safetensors does not fit these networks \(of another shape: generator\.blocks\.\d .*\); "
+        r"to start from what fits, set source_fit: partial"
+    )
+    with pytest.raises(ValueError, match=message):
+        trainer(dataset, source=str(source), generator=wider)
 
 
 def test_a_source_of_another_architecture_is_a_clear_error(tmp_path: Path, dataset: ImageDataset) -> None:

@@ -76,7 +76,7 @@ ONE_SPEC = {
     "unknown key": (
         {"sed": 1},
         [("sed", "sed", "unknown key 'sed'; did you mean 'seed'? Valid: breaker, budget, data, evaluation_budget, finalists, "
-          "isolation, name, resources, retries, scheduler, seed, source, space, storage, task, trial")],
+          "isolation, name, resources, retries, scheduler, seed, source, source_fit, space, storage, task, trial")],
     ),
     "unknown key in a section": (
         {"data/resolutoin": 64},
@@ -169,8 +169,9 @@ ONE_SPEC = {
         [
             ("optimizer.lr", "space.optimizer.lr", "unknown key of a trial 'lr'. Valid: beta1, beta2, discriminator_lr, "
              "generator_lr, trunk_lr_multiplier"),
-            ("generator.zdim", "space.generator.zdim", "unknown key of a trial 'zdim'; did you mean 'z_dim'? Valid: channels, "
-             "depth, frozen_depth, max_channels, name, z_dim"),
+            ("generator.zdim", "space.generator.zdim", "unknown key of a trial 'zdim'; did you mean 'z_dim'? Valid: adapt, "
+             "adapt_rank, architecture, c_dim, channel_base, channel_max, channels, clamp, depth, frozen, frozen_depth, "
+             "mapping_layers, max_channels, miner_alone_kimg, miner_layers, name, style_mixing, w_dim, z_dim"),
             ("kimg", "space.kimg", "cannot be searched: it is set by 'budget.kimg'"),
         ],
     ),

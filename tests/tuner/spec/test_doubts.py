@@ -21,6 +21,7 @@ from tuner.spec.doubts import doubts
 
 HONEST = {"trial/evaluation/metric": "fid[efficientnet_lite2,32px,n=8]"}
 ONE_RATE = {"space": {"optimizer.generator_lr": {"choice": [1e-4]}}}
+PARTIAL = {"source_fit": "partial"}
 NO_TRUNK = ONE_RATE | {"trial/discriminator": {"name": "patch"}}
 PAIRED = ONE_RATE | {"task": {"name": "denoising", "kind": "poisson", "photons": [10, 60]}, "trial/backbone": "vgg16"}
 
@@ -107,14 +108,14 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_a_source_that_gives_a_part_of_the_generator_is_told(source: Path) -> None:
-    (doubt,) = told(HONEST | {"source": str(source)})
+    (doubt,) = told(HONEST | PARTIAL | {"source": str(source)})
     assert doubt.startswith(f"source: G is hardly pretrained: the source {source} gives 4 of the 27 tensors of G, ")
     assert "With generator.channels: 16 it would give 9" in doubt
     assert told(HONEST | {"source": str(source), "data/resolution": 16}) == []
 
 
 def test_of_several_generators_the_worst_is_told(source: Path) -> None:
-    (doubt,) = told(HONEST | {"source": str(source), "space/generator.channels": {"choice": [16, 32]}})
+    (doubt,) = told(HONEST | PARTIAL | {"source": str(source), "space/generator.channels": {"choice": [16, 32]}})
     assert doubt.startswith(f"source: G is hardly pretrained: the source {source} gives 4 of the 27 tensors of G, ")
     assert doubt.endswith("(the worst of 2 kinds of generators)")
 
@@ -134,7 +135,7 @@ def test_a_run_tells_them_before_it_starts(command: Command, monkeypatch: pytest
 
 
 def test_a_dry_run_prints_them_as_warnings(command: Command, source: Path) -> None:
-    said = command.run({"source": str(source)}, "--dry-run", "--json")
+    said = command.run(PARTIAL | {"source": str(source)}, "--dry-run", "--json")
     assert said.code == 0
     assert said.err.count("warning: ") == 2
     assert "warning: trial.evaluation.metric: fid[efficientnet_lite0,32px-bilinear,n=8] judges by efficientnet_lite0" in said.err

@@ -1,0 +1,118 @@
+"""The source decides the architecture: what a trial's networks are that says nothing of them, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.trainables.small import differences
+from trainables.config import TrialConfig
+from trainables.data import ImageDataset
+from trainables.discriminators import DISCRIMINATORS
+from trainables.gan import GanTrainer
+from trainables.generators import GENERATORS, Frame
+from trainables.source import save_source
+
+WIDTHS = {"channel_base": 128, "channel_max": 16}
+G = GENERATORS["stylegan2"].Options(z_dim=12, w_dim=10, mapping_layers=3, style_mixing=0.9, **WIDTHS)
+D = DISCRIMINATORS["stylegan2"].Options(mbstd_group=2, **WIDTHS)
+GROUP = {"mbstd_group": 2}
+
+
+def write(folder: Path, resolution: int, **of_generator: Any) -> Path:
+    """A source of a StyleGAN2 that makes pictures of this size."""
+    options = G.model_copy(update=of_generator)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        generator = GENERATORS["stylegan2"](options, Frame(resolution), pytest.fail)
+        discriminator = DISCRIMINATORS["stylegan2"](D, pytest.fail, 0, resolution)
+    file = folder / f"{resolution}px.safetensors"
+    said = {"generator": options.model_dump(), "discriminator": D.model_dump(), "resolution": resolution}
+    save_source(file, generator, {"stylegan2": discriminator}, said, torch.float32)
+    return file
+
+
+def trainer(dataset: ImageDataset, source: Path, **changes: Any) -> GanTrainer:
+    fixed = {"resolution": 32, "kimg": 0.1, "batch_size": 8, "evaluation": {"metric": "fid[efficientnet_lite1,64px,n=32]"}}
+    return GanTrainer(TrialConfig(source=str(source), **fixed, **changes), dataset)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write(tmp_path, 32)
+
+
+def test_a_trial_that_says_nothing_has_the_source_s_networks(dataset: ImageDataset, source: Path) -> None:
+    made = trainer(dataset, source, discriminator=GROUP)
+    assert made.config.generator == G.model_copy(update={"style_mixing": 0.0}), "how it was trained is not handed on"
+    assert made.config.discriminator == D
+    again = GENERATORS["stylegan2"](G, Frame(32), pytest.fail)
+    assert made.source_report is not None
+    assert made.source_report.generator_share == 1
+    assert made.source_report.problem() is None
+    assert made.generator.state_dict().keys() == again.state_dict().keys()
+
+
+def test_a_trial_may_say_how_they_are_trained_or_take_another_discriminator(dataset: ImageDataset, source: Path) -> None:
+    made = trainer(dataset, source, generator={"adapt": "lora", "miner_layers": 1}, discriminator=GROUP | {"frozen_depth": 2})
+    assert (made.config.generator.w_dim, made.config.generator.adapt) == (10, "lora")
+    assert (made.config.discriminator.channel_base, made.config.discriminator.frozen_depth) == (128, 2)
+    made = trainer(dataset, source, discriminator={"name": "patch", "layers": 1})
+    assert made.config.discriminator.name == "patch"
+    members = [{"name": "stylegan2", "mbstd_group": 2}, {"name": "projected", "scales": 2}]
+    made = trainer(dataset, source, discriminator={"name": "ensemble", "members": members})
+    own, _ = made.config.discriminator.members
+    assert own == D
+    alone = trainer(dataset, source, discriminator=GROUP)
+    assert differences(made.discriminator.members[0].state_dict(), alone.discriminator.state_dict()) == []  # type: ignore[union-attr, index]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"discriminator": GROUP | {"architecture": "skip"}},
+            r"not in the source: .*stylegan2\.b16 \(2\).*alone: .*stylegan2\.b32 \(1\)",
+        ),
+        ({"generator": {"mapping_layers": 4}}, r"not in the source: generator\.mapping\.fc3 \(2\)"),
+        ({"generator": {"w_dim": 8}}, r"of another shape: generator\.mapping\.w_avg \(1\), .*generator\.synthesis\.b4 \(2\)"),
+        ({"generator": {"architecture": "resnet"}}, r"not in the source: .*synthesis\.b8 \(1\).*alone: .*synthesis\.b4 \(4\)"),
+        ({"discriminator": GROUP | {"channel_max": 8}}, r"of another shape: discriminator\.stylegan2\.b16 \(3\)"),
+    ],
+)
+def test_what_a_trial_overrides_must_fit(dataset: ImageDataset, source: Path, changes: dict[str, Any], said: str) -> None:
+    changes = {"discriminator": GROUP} | changes
+    with pytest.raises(ValueError, match=rf"32px\.safetensors does not fit these networks \(.*{said}"):
+        trainer(dataset, source, **changes)
+    told = pytest.warns(UserWarning, match="of the .* tensors of G") if "generator" in changes else contextlib.nullcontext()
+    with told:
+        made = trainer(dataset, source, source_fit="partial", **changes)
+    assert made.source_report is not None
+    assert made.source_report.problem() is not None
+
+
+def test_of_a_larger_source_the_upper_blocks_are_left_out(dataset: ImageDataset, tmp_path: Path) -> None:
+    source = write(tmp_path, 128)
+    made = trainer(dataset, source, discriminator=GROUP)
+    report = made.source_report
+    assert report is not None
+    assert report.problem() is None
+    assert report.generator_share == 1
+    assert {name.split(".")[2] for name in report.cut} == {"b64", "b128"}
+    fresh = {"discriminator.stylegan2.b32.fromrgb.weight", "discriminator.stylegan2.b32.fromrgb.bias"}
+    assert set(report.missing) == fresh, "it reads the picture where no block did"
+    made.step()
+
+
+def test_of_a_smaller_source_the_upper_blocks_are_missing(dataset: ImageDataset, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"not in the source: generator\.synthesis\.b32"):
+        trainer(dataset, write(tmp_path, 16), discriminator=GROUP)
+
+
+def test_a_network_with_classes_is_refused_with_the_way_out(dataset: ImageDataset, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"generator\.c_dim: .*import.*--label"):
+        trainer(dataset, write(tmp_path, 32, c_dim=3), discriminator=GROUP)
