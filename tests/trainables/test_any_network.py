@@ -101,7 +101,7 @@ def test_a_block_that_does_more_than_call_its_modules_stays_whole(in_place: bool
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("timm/vit_tiny_patch16_224", "feature maps found: none"),
+        ("timm/beit_base_patch16_224", "feature maps found: none"),
         ("torchvision/swin_t", "feature maps found: none"),
         ("torchvision/maxvit_t", "it takes images of 224 px, but not of 160 px"),
         ("timm/hrnet_w18_small", "feature maps found: act1"),

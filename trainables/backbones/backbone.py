@@ -31,6 +31,14 @@ class Layer(NamedTuple):
     stride: int
 
 
+class Tokens(NamedTuple):
+    """What a stage of a transformer passes on: its feature map, and what the next stage needs beside it."""
+
+    places: Tensor  # the feature map: tokens of patches, [N, C, h, w]
+    others: Tensor  # tokens of no place in the image, such as the class's, [N, P, C]
+    rotary: Tensor | None  # the rotary position embedding of the places, where there is one
+
+
 @dataclass(frozen=True)
 class WeightPackage:
     """Weights that an installed Python package brings as a file."""
@@ -101,7 +109,7 @@ def _runs(stages: Sequence[nn.Module], side: int) -> bool:
 
 
 class Backbone(nn.Module):
-    """The convolution trunk of a pretrained network.
+    """The trunk of a pretrained network: its convolutions, or the blocks of a transformer.
 
     Its BatchNorm layers always use their pretrained statistics (they are never in training mode): so nothing depends on which
     samples share a worker, and one forward for the real and one for the fake batch can precede one backward.
@@ -197,7 +205,7 @@ class Backbone(nn.Module):
     def _features(self, images: Tensor, wanted: Sequence[str]) -> dict[str, Tensor]:
         names, features = self.info.layer_names, {}
         deepest = max(map(names.index, wanted))
-        x = self._normalised(images)
+        x: Tensor | Tokens = self._normalised(images)
         for name, stage in zip(names[: deepest + 1], self.stages, strict=False):
             try:
                 x = stage(x)
@@ -209,7 +217,7 @@ class Backbone(nn.Module):
                 layer = f"layer {names[deepest]!r} of {self.info.name}"
                 raise ValueError(f"images must be at least {smallest} px a side for {layer}, but got {size}") from error
             if name in wanted:
-                features[name] = x
+                features[name] = x.places if isinstance(x, Tokens) else x
         return features
 
     def _normalised(self, images: Tensor) -> Tensor:

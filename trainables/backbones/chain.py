@@ -46,7 +46,7 @@ def plan_stages(name: str, build: Callable[[], nn.Module]) -> Plan:
     """Finds the stages of the network that ``build`` makes; nothing is computed and no random number is drawn.
 
     Raises:
-        ValueError: the network is no convolution pyramid that takes images of any size, such as a vision transformer.
+        ValueError: the network is no convolution pyramid that takes images of any size.
     """
     try:
         network = out_of_place(without_data(build)).eval()
@@ -68,7 +68,7 @@ def plan_stages(name: str, build: Callable[[], nn.Module]) -> Plan:
 def _no_pyramid(name: str, why: str) -> str:
     return (
         f"a backbone must be a chain of convolutions with feature maps at {_MIN_STAGES} or more resolutions, for images of any "
-        f"size, but {name} is not ({why})"
+        f"size, or one of timm's plain transformers (ViT, DeiT, EVA) or Swin, but {name} is not ({why})"
     )
 
 

@@ -49,16 +49,16 @@ def widen(stage: nn.Module, channels: int, name: str) -> None:
 
 @torch.no_grad()
 def _readers(stage: nn.Module) -> list[str]:
-    """The paths of the leaf modules of ``stage`` that are given the image itself."""
+    """The paths of the leaf modules of ``stage`` that are given the image, whether or not it was padded to whole patches."""
     device = next(stage.parameters()).device
-    image = torch.zeros(1, 3, _PROBE_PX, _PROBE_PX, device=device)
+    image = torch.linspace(-1, 1, 3 * _PROBE_PX**2, device=device).view(1, 3, _PROBE_PX, _PROBE_PX)
     found: list[str] = []
     handles = []
     for path, module in stage.named_modules():
         if not any(True for _ in module.children()):
 
             def note(_: nn.Module, args: tuple[Any, ...], path: str = path) -> None:
-                if any(given is image for given in args):
+                if any(isinstance(x, Tensor) and torch.equal(x[..., :_PROBE_PX, :_PROBE_PX], image) for x in args):
                     found.append(path)
 
             handles.append(module.register_forward_pre_hook(note))

@@ -1,4 +1,4 @@
-"""Any of timm's networks that is a convolution pyramid, as ``timm/NAME``, with the weights timm publishes for it."""
+"""Any of timm's convolution pyramids, and its plain and Swin transformers, as ``timm/NAME``, with the weights timm publishes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import functools
 from torch import Tensor, nn
 
 from trainables.backbones.backbone import BackboneInfo
-from trainables.backbones.chain import plan_stages
+from trainables.backbones.chain import Plan, plan_stages
+from trainables.backbones.transformers import TransformerPlan, build_transformer, is_transformer, plan_transformer
 from trainables.registry import nearest_names
 
 
@@ -16,7 +17,7 @@ def timm_network(name: str) -> BackboneInfo:
     """timm's ``name``, where a pretrained tag may follow: ``resnet26`` or ``resnet26.bt_in1k``.
 
     Raises:
-        ValueError: timm has no such network, naming the nearest; or it is no pyramid.
+        ValueError: timm has no such network, naming the nearest; or it is neither.
     """
     import timm
 
@@ -24,7 +25,12 @@ def timm_network(name: str) -> BackboneInfo:
     if name not in known:
         raise ValueError(f"unknown timm network {name!r}; the nearest: {nearest_names(name, known)}")
     full_name = f"timm/{name}"
-    plan = plan_stages(full_name, functools.partial(_build, name))
+    plan: Plan | TransformerPlan
+    if is_transformer(name):
+        build, plan = functools.partial(build_transformer, name), plan_transformer(name)
+    else:
+        build = functools.partial(_build, name)
+        plan = plan_stages(full_name, build)
     published = timm.get_pretrained_cfg(name)
     in_timms_form = (published.hf_hub_id or "").startswith("timm/") and not published.hf_hub_filename
     return BackboneInfo(
@@ -33,7 +39,7 @@ def timm_network(name: str) -> BackboneInfo:
         mean=published.mean,
         std=published.std,
         stages=plan.cut,
-        build=functools.partial(_build, name),
+        build=build,
         download=functools.partial(timm_download, name) if published.has_weights else None,
         hub_repo=published.hf_hub_id if in_timms_form else "",
     )
