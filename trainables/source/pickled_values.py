@@ -18,6 +18,7 @@ import numpy as np
 
 from trainables.source.closed_pickle import Budget, Global, Maker, Unfinished, load
 
+ZIP = b"PK"
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of PyTorch's legacy files
 _STORAGES = {
     "torch.FloatStorage": "<f4",
@@ -132,6 +133,8 @@ def _storage(budget: Budget, data: Any) -> Storage:
     """A storage in PyTorch's legacy format: three pickles of a header, one of what it is, one of its key, then its numbers."""
     if type(data) is not bytes:
         raise ValueError("a storage that is no bytes")
+    if data.startswith(ZIP):
+        raise ValueError("a zip archive, where PyTorch writes its legacy format")
     budget.spend(data=len(data))
     stream = io.BytesIO(data)
     magic, protocol, system = (load(stream, {}, budget) for _ in range(3))

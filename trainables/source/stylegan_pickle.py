@@ -21,7 +21,7 @@ from torch import Tensor
 from trainables.layers.fir import TAPS
 from trainables.source.closed_pickle import Budget, PickleError, RefusedError, load
 from trainables.source.origin import origin
-from trainables.source.pickled_values import Module, official_table
+from trainables.source.pickled_values import ZIP, Module, official_table
 from trainables.source.places import Shapes, check_finite, check_places, discriminator_places, generator_places
 from trainables.source.source import DISCRIMINATOR, GENERATOR, Source
 from trainables.source.stylegan_options import Arguments, stylegan2_discriminator, stylegan2_generator, stylegan3_generator
@@ -78,6 +78,8 @@ def _content(file: Path) -> dict[str, Any]:
             raise PickleError(f"it must have 1 to {_MAX_BYTES} bytes, but has {size}")
         budget = Budget(size)
         with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            if data[: len(ZIP)] == ZIP:
+                raise PickleError("it is a zip archive and no pickle; PyTorch's own files are, and are read with the suffix .pt")
             content = load(cast(IO[bytes], data), official_table(budget), budget)  # it has all of a file that is needed
     content = {"G_ema": content} if isinstance(content, Module) else content
     if not isinstance(content, dict):
