@@ -20,8 +20,19 @@ from trainables.generators import GENERATORS, Frame
 TRUNKS = ("vgg16", "resnet18", "resnet50", "efficientnet_lite0", "squeezenet1_1")
 
 
+# What makes an entry small; of one that is not here, the defaults are taken.
+SMALL: dict[str, dict[str, Any]] = {
+    "stylegan2": {"z_dim": 16, "w_dim": 16, "mapping_layers": 2, "channel_base": 512, "channel_max": 32},
+    "stylegan3": {"z_dim": 16, "w_dim": 16, "channel_base": 256, "channel_max": 16, "num_layers": 5, "margin_size": 4},
+}
+
+
 class TrunkWantedError(Exception):
     pass
+
+
+def options_of(name: str, **options: Any) -> Any:
+    return GENERATORS[name].Options(**(SMALL.get(name, {}) | options))
 
 
 def needs_trunk(name: str) -> bool:
@@ -29,7 +40,7 @@ def needs_trunk(name: str) -> bool:
         raise TrunkWantedError
 
     try:
-        GENERATORS[name](GENERATORS[name].Options(), frame_for(name), refuse)
+        GENERATORS[name](options_of(name), frame_for(name), refuse)
     except TrunkWantedError:
         return True
     return False
@@ -37,7 +48,7 @@ def needs_trunk(name: str) -> bool:
 
 @functools.cache
 def takes_noise(name: str) -> bool:
-    options = GENERATORS[name].Options()
+    options = options_of(name)
     return any(GENERATORS[name].unfit(options, Frame(32), BACKBONES[trunk]) is None for trunk in TRUNKS)
 
 
@@ -46,7 +57,7 @@ def frame_for(name: str, resolution: int = 32, in_channels: int = 3, out_channel
 
 
 def fits(name: str, trunk: str, frame: Frame) -> bool:
-    return GENERATORS[name].unfit(GENERATORS[name].Options(), frame, BACKBONES[trunk]) is None
+    return GENERATORS[name].unfit(options_of(name), frame, BACKBONES[trunk]) is None
 
 
 CASES = [
@@ -73,7 +84,7 @@ def build(name: str, trunk: str, frame: Frame | None = None, seed: int = 0, **op
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return GENERATORS[name](
-            GENERATORS[name].Options(**options),
+            options_of(name, **options),
             frame or frame_for(name),
             lambda channels: copy.deepcopy(backbone(trunk)).widen(channels),
         )
@@ -207,7 +218,7 @@ def test_a_state_dict_is_all_there_is(name: str, trunk: str) -> None:
         return network
 
     first = after_a_step(build(name, trunk, seed=1))
-    other = GENERATORS[name](GENERATORS[name].Options(), frame_for(name), other_trunk)
+    other = GENERATORS[name](options_of(name), frame_for(name), other_trunk)
     other.load_state_dict(first.state_dict())
     x = inputs(first, 2)
     with torch.no_grad():
@@ -246,7 +257,7 @@ def test_what_does_not_fit_is_refused_with_the_same_words(name: str) -> None:
 @every_case
 def test_a_depth_beyond_the_trunk_is_refused(name: str, trunk: str) -> None:
     for key in {"frozen_depth", "depth"} & GENERATORS[name].Options.model_fields.keys():
-        options = GENERATORS[name].Options(**{key: 99})
+        options = options_of(name, **{key: 99})
         problem = GENERATORS[name].unfit(options, frame_for(name), BACKBONES[trunk])
         assert problem is not None
         assert key in problem

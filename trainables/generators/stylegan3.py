@@ -105,8 +105,12 @@ class StyleGan3Generator(nn.Module):
         noise: makes no difference: this network has none.
         """
         labels_problem(self.c_dim, labels)
-        w = self.mapping(z, labels, truncation)
+        w = self.style(z, labels, truncation)
         return self.synthesis(w[:, None].expand(-1, self.synthesis.styles, -1))
+
+    def style(self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
+        """Latents [N, z_dim] → styles [N, w_dim]."""
+        return self.mapping(z, labels, truncation)
 
 
 class Synthesis(nn.Module):
