@@ -2,8 +2,8 @@
 
 ViT and what shares its form (DeiT, DINO, DINOv2, CLIP; EVA and DINOv3 with rotary position embeddings) are cut after each quarter
 of their blocks, where DINOv2's features for depth are taken (Oquab et al. 2023, section 7.4); all maps have the resolution of the
-patches. Swin has stages of its own. The last stage includes the norm before the network's head. timm resamples position embeddings
-to the image's size, and pads images to whole patches.
+patches. Swin has stages of its own. The last stage includes the norm before the network's head. Position embeddings are resampled
+to the image's size, and images padded to whole patches, by timm.
 """
 
 from __future__ import annotations
