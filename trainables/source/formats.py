@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
-from trainables.source import checkpoint_file, export, stylegan_pickle, trial
-from trainables.source.source import Architecture, Source
+from trainables.source import checkpoint_file, export, rosinality, stylegan_pickle, trial
+from trainables.source.source import DISCRIMINATOR, Architecture, Source
+
+_KINDS = {
+    checkpoint_file.SUFFIX: "a source checkpoint",
+    trial.SUFFIX: "a trial's checkpoint, or one of rosinality's stylegan2-pytorch",
+    stylegan_pickle.SUFFIX: "an official StyleGAN pickle",
+}
 
 
-def open_source(source: str | Path) -> Source:
+def open_source(source: str | Path, *, discriminator: bool = True) -> Source:
     """A source: its tensors, and what it says of itself.
 
     Args:
-        source: a source checkpoint (``.safetensors``), an export's folder, a ``checkpoint_*.pt`` or ``best.pt`` of a trial, or an
-            official StyleGAN pickle (``.pkl``).
+        source: a source checkpoint (``.safetensors``), an export's folder, a ``checkpoint_*.pt`` or ``best.pt`` of a trial, an
+            official pickle of StyleGAN2-ADA or StyleGAN3 (``.pkl``), or a checkpoint of rosinality's stylegan2-pytorch (``.pt``).
+        discriminator: whether D is taken too; a foreign one that does not fit is an error then.
 
     Raises:
         ValueError: it is missing, damaged, or none of these; the message names it.
     """
     source = _there(source)
-    if source.is_dir():
-        return export.read(source)
     if source.suffix == stylegan_pickle.SUFFIX:
-        return stylegan_pickle.read(source)
-    return trial.read(source) if source.suffix == ".pt" else checkpoint_file.read(source)
+        return stylegan_pickle.read(source, discriminator=discriminator)
+    if source.suffix == trial.SUFFIX and rosinality.is_one(source):
+        return rosinality.read(source, discriminator=discriminator)
+    read = export.read if source.is_dir() else trial.read if source.suffix == trial.SUFFIX else checkpoint_file.read
+    found = read(source)
+    return found if discriminator else _without_discriminator(found)
 
 
 def architecture_of(source: str | Path) -> Architecture:
@@ -33,9 +43,9 @@ def architecture_of(source: str | Path) -> Architecture:
     source = _there(source)
     if source.is_dir():
         return export.architecture(source)
-    if source.suffix in (".pt", stylegan_pickle.SUFFIX):
-        return open_source(source).architecture
-    return checkpoint_file.architecture(source)
+    if source.suffix == checkpoint_file.SUFFIX:
+        return checkpoint_file.architecture(source)
+    return open_source(source).architecture
 
 
 def read_source(source: str | Path) -> dict[str, Tensor]:
@@ -47,4 +57,12 @@ def _there(source: str | Path) -> Path:
     source = Path(source)
     if not source.exists():
         raise ValueError(f"source checkpoint {source} does not exist")
+    if source.suffix not in _KINDS and not source.is_dir():
+        kinds = ", ".join(f"{suffix} ({kind})" for suffix, kind in _KINDS.items())
+        raise ValueError(f"source {source} must be the folder of an export, or a file whose name ends in one of {kinds}")
     return source
+
+
+def _without_discriminator(source: Source) -> Source:
+    tensors = {name: value for name, value in source.tensors.items() if not name.startswith(DISCRIMINATOR)}
+    return replace(source, discriminator=None, tensors=tensors)

@@ -9,6 +9,8 @@ from trainables.layers.adapters import merged
 from trainables.source.source import DISCRIMINATOR, GENERATOR, Source, described
 from trainables.storage import Storage
 
+SUFFIX = ".pt"
+
 
 def read(file: Path) -> Source:
     """A ``checkpoint_*.pt`` or ``best.pt``.
