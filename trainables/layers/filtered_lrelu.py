@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainables.layers.adapters import Adaptable
 from trainables.layers.equalized import EqualizedLinear
 from trainables.layers.lowpass import lowpass, radial_lowpass
 from trainables.layers.modulated import ToRgb, demodulation
@@ -52,7 +53,7 @@ def downsampled(x: Tensor, taps: Tensor, factor: int) -> Tensor:
     return F.conv2d(x, kernel.to(x.dtype).expand(x.shape[1], 1, -1, -1), stride=factor, groups=x.shape[1])
 
 
-class FilteredConv(nn.Module):
+class FilteredConv(Adaptable):
     """[N, in, before.size, before.size] and styles [N, w_dim] → [N, out, after.size, after.size].
 
     ``magnitude_ema``, the mean square of the inputs by which they are normalised, stays as it was loaded: training is
@@ -96,11 +97,11 @@ class FilteredConv(nn.Module):
         self.register_buffer("down_filter", _filter(taps, self.down, after, rate, radial=radial))
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        style = self.affine(w)
+        style, weight = self.adapted(self.affine(w))
         # Leaky ReLU is homogeneous, upsampling linear: the gain can go in before both, where the tensors are small.
-        scale = demodulation(self.weight, style) * (self.magnitude_ema.rsqrt() * math.sqrt(2))
+        scale = demodulation(weight, style) * (self.magnitude_ema.rsqrt() * math.sqrt(2))
         bias = (self.bias * math.sqrt(2))[:, None, None]
-        x = F.conv2d(x * style.to(x.dtype)[:, :, None, None], self.weight, padding=self.weight.shape[-1] - 1)
+        x = F.conv2d(x * style.to(x.dtype)[:, :, None, None], weight, padding=weight.shape[-1] - 1)
         x = torch.addcmul(bias.to(x.dtype), x, scale.to(x.dtype)[:, :, None, None])
         x = upsampled(x, self.up_filter, self.up, (self.size - 1) * self.down + len(self.down_filter))
         x = F.leaky_relu(x, 0.2)
