@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trainables.augment import augmentation_numbers, diff_augment
+from trainables.augment import augmentation_numbers, augmented
 from trainables.collective import Collective
 from trainables.config import TrialConfig
 from trainables.randomness import batch_indices, keyed_generator, noise
@@ -94,13 +94,13 @@ class Batches:
         )
 
     def augment(
-        self, images: Tensor, condition: Tensor | None, purpose: str, step: int, rows: Tensor, p: Tensor | None
+        self, images: Tensor, condition: Tensor | None, purpose: str, step: int, rows: Tensor, p: Tensor | float
     ) -> tuple[Tensor, Tensor | None]:
         """What D sees: images [N, 3, R, R] and the condition it may look at, moved alike.
 
         Args:
             rows: which of the share's rows they are.
-            p: probability of each policy under adaptive augmentation.
+            p: with which probability each policy, or each of its transformations, happens to each sample.
         """
         policies = self.config.augment
         if not policies:
@@ -108,15 +108,19 @@ class Batches:
         generator = keyed_generator(self.config.seed, "augment", purpose, step)
         numbers = augmentation_numbers(self.config.batch_size, policies, generator)[self.share][rows]
         if condition is None:
-            return diff_augment(images, policies, numbers, p), None
+            return augmented(images, policies, numbers, p), None
         channels = images.shape[1]
-        both = diff_augment(torch.cat([images, condition], dim=1), policies, numbers, p, image_channels=channels)
+        both = augmented(torch.cat([images, condition], dim=1), policies, numbers, p, image_channels=channels)
         return both[:, :channels], both[:, channels:]
 
     def mix(self, step: int, rows: Tensor) -> Tensor:
         """Uniform random numbers in [0, 1), [N], for what interpolates between real and generated images."""
         numbers = torch.rand(self.config.batch_size, generator=keyed_generator(self.config.seed, "mix", step))
         return numbers[self.share][rows].to(self.device)
+
+    def places(self, rows: Tensor) -> Tensor:
+        """Each sample's place in what all workers compute at once of a batch, int64 [N], on the CPU."""
+        return self.share[rows] % (self.config.batch_size // self.config.speed.micro_batches)
 
     def _latents(self, purpose: str, step: int) -> Tensor:
         return noise(self.config.batch_size, self.z_dim, self.config.seed, purpose, step)[self.share].to(self.device)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
-from trainables.augment import POLICIES, AdaptiveOptions
+from trainables.augment import PIPELINES, POLICIES, AdaptiveOptions
 from trainables.backbones import BACKBONES
 from trainables.discriminators import DISCRIMINATORS
 from trainables.generators import GENERATORS
@@ -100,9 +100,12 @@ class TrialConfig(Options):
     pretrain_kimg: float = Field(0.0, ge=0, allow_inf_nan=False)
     """Thousand images at the beginning on which G trains alone, on feature distance and reconstruction (NoGAN)."""
     augment: tuple[PolicyName, ...] = ("color", "translation", "cutout")
-    """DiffAugment policies, in order."""
+    """What D's pictures go through, in order; or, as text, a pipeline of StyleGAN2-ADA by its name there: "bg", "bgc", "bgcf",
+    "bgcfn" or "bgcfnc"."""
+    augment_p: float = Field(1.0, ge=0, le=1)
+    """With which probability a policy, or each transformation that it is made of, happens to a picture; for ADA's at most 0.8."""
     adaptive: AdaptiveOptions | None = None
-    """Applies the policies with a probability that follows D's overfitting (ADA); None applies them always."""
+    """Lets that probability follow D's overfitting (ADA); None leaves it as it is."""
     optimizer: OptimizerOptions = OptimizerOptions()
     ema: EmaOptions = EmaOptions()
     speed: SpeedOptions = SpeedOptions()
@@ -118,6 +121,11 @@ class TrialConfig(Options):
     @classmethod
     def _named(cls, task: Any) -> Any:
         return {"name": task} if isinstance(task, str) else task
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _pipeline(cls, augment: Any) -> Any:
+        return PIPELINES[augment] if isinstance(augment, str) else augment
 
     @field_validator("backbone")
     @classmethod
@@ -153,6 +161,14 @@ class TrialConfig(Options):
         problems += [(f"discriminator.{key}", message) for key, message in found]
         if self.adaptive and not self.augment:
             problems.append(("adaptive", "needs policies in augment whose probability it adapts, but there are none"))
+        if self.adaptive and self.augment_p != 1:
+            problems.append(("augment_p", f"is for where nothing adapts it, but adaptive is given beside {self.augment_p}"))
+        if not self.adaptive and self.augment_p == 1:
+            problems += [
+                ("augment", f"{name} must not happen to every picture, or G makes such pictures: give adaptive or augment_p")
+                for name in self.augment
+                if name.startswith("ada_")
+            ]
         if self.adaptive and not ADVERSARIAL[self.adversarial].boundary:
             divided = ", ".join(name for name, loss in ADVERSARIAL.items() if loss.boundary)
             problems.append(

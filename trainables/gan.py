@@ -256,7 +256,7 @@ class GanTrainer:
         return totals
 
     def _augmented(self, images: Tensor, condition: Tensor | None, purpose: str, part: Batch) -> tuple[Tensor, Tensor | None]:
-        p = None if self.adaptive is None else self.adaptive.p.clone()
+        p = self.config.augment_p if self.adaptive is None else self.adaptive.p.clone()
         return self.batches.augment(images, condition, purpose, self.step_index, part.rows, p)
 
     def _condition(self, inputs: Tensor) -> Tensor | None:

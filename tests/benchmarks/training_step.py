@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.augment import augmentation_numbers, diff_augment
+from trainables.augment import augmentation_numbers, augmented
 from trainables.backbones import BACKBONES, load_backbone, resize
 from trainables.collective import Collective
 from trainables.config import TrialConfig
@@ -86,8 +86,8 @@ def bare_steps(config: TrialConfig, pictures: RandomPictures, device: torch.devi
     d_optimizer = build_optimizer(d_parameters, config.optimizer.discriminator_lr, config.optimizer)
     random = torch.Generator().manual_seed(0)
 
-    def augmented(images: Tensor) -> Tensor:
-        return diff_augment(images, config.augment, augmentation_numbers(n, config.augment, random))
+    def shown(images: Tensor) -> Tensor:
+        return augmented(images, config.augment, augmentation_numbers(n, config.augment, random))
 
     def made(inputs: Tensor) -> Tensor:
         with speed.autocast(device):
@@ -114,7 +114,7 @@ def bare_steps(config: TrialConfig, pictures: RandomPictures, device: torch.devi
             parameter.requires_grad_(True)
         with torch.no_grad():
             fake = made(inputs_d)
-        logits = [x.tensor_split(2) for x in judged(torch.cat([augmented(real), augmented(fake)]), both)]
+        logits = [x.tensor_split(2) for x in judged(torch.cat([shown(real), shown(fake)]), both)]
         d_losses = [F.relu(1 - of_real).mean() + F.relu(1 + of_fake).mean() for of_real, of_fake in logits]
         d_optimizer.zero_grad(set_to_none=True)
         torch.stack(d_losses).mean().backward()
@@ -122,7 +122,7 @@ def bare_steps(config: TrialConfig, pictures: RandomPictures, device: torch.devi
         for _, parameter in d_parameters:
             parameter.requires_grad_(False)
         fake = made(inputs_g)
-        loss = -torch.stack([x.mean() for x in judged(augmented(fake), condition)]).mean()
+        loss = -torch.stack([x.mean() for x in judged(shown(fake), condition)]).mean()
         with torch.no_grad():
             wanted = looked_at(real)
         loss = loss + features.weight * feature_loss(looked_at(fake), wanted, features, Collective())

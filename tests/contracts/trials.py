@@ -86,7 +86,8 @@ def trial(
     cls = GENERATORS[small["name"]]
     fits = [n for n in _BACKBONES if not cls.unfit(cls.Options(**small), frame, BACKBONES[n])]
     assert fits, f"none of {_BACKBONES} suits the generator {generator}"
-    data: dict[str, Any] = {
+    data: dict[str, Any] = {} if "adaptive" in changes else {"augment_p": 0.7}
+    data |= {
         "task": options,
         "resolution": RESOLUTION,
         "kimg": BATCH * STEPS / 1000,

@@ -52,6 +52,17 @@ def test_p_goes_from_0_to_1_in_ramp_kimg() -> None:
     assert steps * 50 == 2000
 
 
+def test_p_starts_at_the_option_or_where_the_source_s_training_ended_or_at_0() -> None:
+    assert float(adaptive().p) == 0
+    assert float(AdaptiveAugment(AdaptiveOptions(), source_p=0.25).p) == 0.25
+    assert float(AdaptiveAugment(AdaptiveOptions(initial_p=0.5), source_p=0.25).p) == 0.5
+    assert float(AdaptiveAugment(AdaptiveOptions(initial_p=0.0), source_p=0.25).p) == 0
+    assert float(AdaptiveAugment(AdaptiveOptions(), source_p=1.25).p) == 1, "the official code has no upper bound"
+    started = AdaptiveAugment(AdaptiveOptions(initial_p=0.5, ramp_kimg=1, every=1))
+    started.update(logits(0.0), 100, ALONE)
+    assert float(started.p) == pytest.approx(0.4)
+
+
 def test_p_is_adjusted_every_few_steps_by_their_mean() -> None:
     augment = adaptive(every=4)
     for share in (0.0, 1.0, 1.0, 1.0):  # mean r 0.5, although the last three are above the target
@@ -111,7 +122,7 @@ def test_it_resumes_in_the_middle_exactly() -> None:
     assert differences(second.state_dict(), whole.state_dict()) == []
 
 
-@pytest.mark.parametrize("wrong", [{"target": 1.0}, {"ramp_kimg": 0}, {"every": 0}])
+@pytest.mark.parametrize("wrong", [{"target": 1.0}, {"ramp_kimg": 0}, {"every": 0}, {"initial_p": 1.5}])
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="Input should be"):
         adaptive(**wrong)

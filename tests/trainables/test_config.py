@@ -126,3 +126,20 @@ def test_adaptive_augmentation_needs_a_loss_that_divides_real_from_fake(adversar
     assert config(**adaptive).adaptive
     with pytest.raises(ValidationError, match=f"adaptive: counts the real images .*hinge.* got '{adversarial}'"):
         config(**adaptive, adversarial=adversarial)
+
+
+def test_a_pipeline_of_stylegan2_ada_is_named_by_its_letters() -> None:
+    one = config(augment="bgc", adaptive={})
+    assert one.augment == ("ada_blit", "ada_geometric", "ada_color")
+    assert TrialConfig.model_validate_json(one.model_dump_json()) == one
+    with pytest.raises(ValidationError, match="unknown pipeline of augmentations 'bgd'; did you mean 'bg'"):
+        config(augment="bgd", adaptive={})
+
+
+def test_ada_s_augmentations_do_not_happen_to_every_picture() -> None:
+    assert config(augment=["color"]).augment_p == 1
+    assert config(augment=["ada_blit"], augment_p=0.5).augment_p == 0.5
+    with pytest.raises(ValidationError, match="augment: ada_blit must not happen to every picture"):
+        config(augment=["color", "ada_blit"])
+    with pytest.raises(ValidationError, match=r"augment_p: is for where nothing adapts it, but adaptive is given beside 0\.5"):
+        config(augment=["ada_blit"], augment_p=0.5, adaptive={})

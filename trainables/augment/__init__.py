@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainables.augment.adaptive import AdaptiveAugment, AdaptiveOptions
-from trainables.augment.diff_augment import augmentation_numbers, diff_augment
-from trainables.augment.policies import POLICIES
+from trainables.augment.pipeline import augmentation_numbers, augmented
+from trainables.augment.policies import PIPELINES, POLICIES
 
-__all__ = ["POLICIES", "AdaptiveAugment", "AdaptiveOptions", "augmentation_numbers", "diff_augment"]
+__all__ = ["PIPELINES", "POLICIES", "AdaptiveAugment", "AdaptiveOptions", "augmentation_numbers", "augmented"]

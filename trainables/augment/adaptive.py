@@ -26,27 +26,31 @@ class AdaptiveOptions(Options):
     """Thousand images in which p can go from 0 to 1; the paper has 500 from scratch, its code 100 for fine-tuning."""
     every: int = Field(4, ge=1)
     """Steps between adjustments of p."""
+    initial_p: float | None = Field(None, ge=0, le=1)
+    """p at the beginning; None takes over that of the source, where it tells one, else 0."""
 
 
 class AdaptiveAugment(nn.Module):
-    """Holds p, a scalar in [0, 1] that starts at 0, and the running sum of r_t; both are in its state_dict.
+    """Holds p, a scalar in [0, 1], and the running sum of r_t; both are in its state_dict.
 
     Unlike the paper's code p stops at 1: a larger one would change nothing but how long it takes to come down.
 
     Args:
         options: target and speed.
         parts: calls of `update` to a step, where a step's batch goes through D in parts; p stays as it is within a step.
+        source_p: p at which the source's own training ended; None where that is not known.
     """
 
     p: Tensor
     r_sum: Tensor
     count: Tensor
 
-    def __init__(self, options: AdaptiveOptions, parts: int = 1) -> None:
+    def __init__(self, options: AdaptiveOptions, parts: int = 1, source_p: float | None = None) -> None:
         super().__init__()
         self.options = options
         self.updates = options.every * parts
-        self.register_buffer("p", torch.zeros(()))
+        initial = source_p if options.initial_p is None else options.initial_p
+        self.register_buffer("p", torch.tensor(0.0 if initial is None else min(max(initial, 0.0), 1.0)))
         self.register_buffer("r_sum", torch.zeros((), dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 

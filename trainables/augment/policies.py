@@ -1,74 +1,28 @@
-"""The policies of differentiable augmentation: images and random numbers → images.
-
-Colour, translation and cutout are DiffAugment's (Zhao et al. 2020); flip is from ADA's pipeline (Karras et al. 2020, appendix B).
-"""
+"""The policies of differentiable augmentation by name. A new one is a file and one line here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
+from trainables.augment import ada_blit, ada_color, ada_cutout, ada_filter, ada_geometric, ada_noise, diff_augment
+from trainables.augment.policy import Policy
 from trainables.registry import Registry
-
-
-class Policy(NamedTuple):
-    """``apply`` takes [N, C, H, W] images in [-1, 1] and numbers uniform in [0, 1), [N, 3], a row for each image."""
-
-    apply: Callable[[Tensor, Tensor], Tensor]
-    geometric: bool  # moves or hides pixels, and so must do to a condition what it does to the image
-
-
-def _color(x: Tensor, u: Tensor) -> Tensor:
-    """Brightness ±0.5, saturation ×[0, 2), contrast ×[0.5, 1.5), each drawn per sample."""
-    brightness, saturation, contrast = (u[:, i].view(-1, 1, 1, 1) for i in range(3))
-    x = x + (brightness - 0.5)
-    grey = x.mean(dim=1, keepdim=True)
-    x = (x - grey) * (saturation * 2) + grey
-    mean = x.mean(dim=(1, 2, 3), keepdim=True)
-    return (x - mean) * (contrast + 0.5) + mean
-
-
-def _translation(x: Tensor, u: Tensor) -> Tensor:
-    """Shifts by up to an eighth of the side; what comes in from outside is 0."""
-    n, _, height, width = x.shape
-    reach_y, reach_x = round(height / 8), round(width / 8)
-    dy = (u[:, 0] * (2 * reach_y + 1)).long() - reach_y
-    dx = (u[:, 1] * (2 * reach_x + 1)).long() - reach_x
-    rows = (torch.arange(height, device=x.device) + dy[:, None] + 1).clamp(0, height + 1)
-    columns = (torch.arange(width, device=x.device) + dx[:, None] + 1).clamp(0, width + 1)
-    padded = F.pad(x, (1, 1, 1, 1)).permute(0, 2, 3, 1)
-    samples = torch.arange(n, device=x.device)[:, None, None]
-    return padded[samples, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-def _cutout(x: Tensor, u: Tensor) -> Tensor:
-    """Sets a square of half the side, anywhere including over the border, to 0."""
-    height, width = x.shape[-2:]
-    cy, cx = (u[:, 0] * (height + 1)).long(), (u[:, 1] * (width + 1)).long()
-    hidden_y = _within_quarter(torch.arange(height, device=x.device) - cy[:, None], height)
-    hidden_x = _within_quarter(torch.arange(width, device=x.device) - cx[:, None], width)
-    return x * ~(hidden_y[:, None, :, None] & hidden_x[:, None, None, :])
-
-
-def _within_quarter(offset: Tensor, side: int) -> Tensor:
-    return (offset * 4 >= -side) & (offset * 4 < side)
-
-
-def _flip(x: Tensor, u: Tensor) -> Tensor:
-    """Mirrors half of the images, left to right: G will make mirrored ones too, which is not for digits or text."""
-    return torch.where(u[:, 0].view(-1, 1, 1, 1) < 0.5, x.flip(-1), x)
-
 
 POLICIES: Registry[Policy] = Registry(
     "augmentation",
     {
-        "color": Policy(_color, geometric=False),
-        "translation": Policy(_translation, geometric=True),
-        "cutout": Policy(_cutout, geometric=True),
-        "flip": Policy(_flip, geometric=True),
+        "color": diff_augment.COLOR,
+        "translation": diff_augment.TRANSLATION,
+        "cutout": diff_augment.CUTOUT,
+        "flip": diff_augment.FLIP,
+        "ada_blit": ada_blit.POLICY,
+        "ada_geometric": ada_geometric.POLICY,
+        "ada_color": ada_color.POLICY,
+        "ada_filter": ada_filter.POLICY,
+        "ada_noise": ada_noise.POLICY,
+        "ada_cutout": ada_cutout.POLICY,
     },
+)
+_ADA = ("ada_blit", "ada_geometric", "ada_color", "ada_filter", "ada_noise", "ada_cutout")
+# By their names in StyleGAN2-ADA, whose letters stand for the first ones of its pipeline.
+PIPELINES: Registry[tuple[str, ...]] = Registry(
+    "pipeline of augmentations", {name: _ADA[: len(name)] for name in ("bg", "bgc", "bgcf", "bgcfn", "bgcfnc")}
 )
