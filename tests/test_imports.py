@@ -96,7 +96,8 @@ WITHOUT = [
     ("tuner.schedulers", {"ray", "torch", "optuna"}),
     ("tuner.cli", {"ray", "torch", "optuna", "pydantic", "cluster"}),
     ("tuner.commands.jobs", {"torch", "optuna", "trainables"}),
-    ("tuner.commands.sample, tuner.commands.apply, tuner.commands.components, tuner.commands.data", {"ray", "optuna", "cluster"}),
+    ("tuner.commands.sample, tuner.commands.import_source, tuner.commands.apply", {"ray", "optuna", "cluster", "search_spaces"}),
+    ("tuner.commands.components, tuner.commands.data", {"ray", "optuna", "cluster"}),
 ]
 
 

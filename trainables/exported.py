@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
@@ -105,26 +106,47 @@ def apply(generator: nn.Module, task: Task, picture: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def sample(generator: nn.Module, indices: range, seed: int = 0, batch_size: int = 64, truncation: float = 1.0) -> Tensor:
+def sample(
+    generator: nn.Module,
+    indices: range,
+    seed: int = 0,
+    batch_size: int = 64,
+    truncation: float = 1.0,
+    label: int | None = None,
+) -> Tensor:
     """Pictures number ``indices`` of the endless sequence that ``seed`` names: float32 [N, C, H, W] in [-1, 1], on the CPU.
 
+    Args:
+        label: the class of all of them; None takes the classes in turn, where there are any.
+
     Raises:
-        ValueError: the generator takes pictures, not noise.
+        ValueError: the generator takes pictures, not noise, or has no such class, or no truncation.
     """
     device = device_of(generator)
     z_dim: int = generator.z_dim  # type: ignore[assignment]
     if z_dim == 0:
         raise ValueError("this generator takes pictures, not noise: use `gansweep apply EXPORT PICTURE...`")
-    parts = [
-        generator(
-            indexed_noise(torch.arange(start, min(start + batch_size, indices.stop)), z_dim, seed, "export").to(device),
-            truncation=truncation,
-        )
-        .clamp(-1, 1)
-        .cpu()
-        for start in range(indices.start, indices.stop, batch_size)
-    ]
+    parts = []
+    for start in range(indices.start, indices.stop, batch_size):
+        numbers = torch.arange(start, min(start + batch_size, indices.stop))
+        labels = _labels(generator, numbers, label)
+        z = indexed_noise(numbers, z_dim, seed, "export").to(device)
+        images = generator(z, None if labels is None else labels.to(device), truncation=truncation)
+        parts.append(images.clamp(-1, 1).cpu())
     return torch.cat(parts)
+
+
+def _labels(generator: nn.Module, numbers: Tensor, label: int | None) -> Tensor | None:
+    """One-hot, [N, classes]; None where there are no classes."""
+    classes: int = generator.c_dim  # type: ignore[assignment]
+    if label is not None and not 0 <= label < classes:
+        choices = (
+            f"must be one of its {classes} classes, 0 to {classes - 1}" if classes else "must be left out: it has no classes"
+        )
+        raise ValueError(f"the label of this generator {choices}, but got {label}")
+    if not classes:
+        return None
+    return F.one_hot(numbers % classes if label is None else torch.full_like(numbers, label), classes).float()
 
 
 def enlargement(resolution: int) -> int:

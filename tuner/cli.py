@@ -66,20 +66,53 @@ def export(
     command.run(sweep, trial, out)
 
 
+@app.command("import")
+def import_source(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A pickle of StyleGAN2-ADA or StyleGAN3 (.pkl), a checkpoint of rosinality's stylegan2-pytorch (.pt), "
+            "an export's folder, a trial's checkpoint or another source checkpoint. None of its code is run."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The source checkpoint to write, .safetensors; pictures go beside it as .png.")],
+    discriminator: Annotated[
+        bool, typer.Option("--discriminator/--no-discriminator", help="Whether the discriminator is taken too.")
+    ] = True,
+    label: Annotated[
+        int | None, typer.Option(help="Of a network with classes: this one alone, for pictures without labels. From 0.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a network that others have trained a source to fine-tune from, and show what it draws."""
+    from tuner.commands import import_source as command
+
+    command.run(file, out, discriminator, label, force, as_json=as_json)
+
+
 @app.command()
 def sample(
-    export: Annotated[
-        Path, typer.Argument(help="An export's folder: what gansweep export has written, SWEEP_FOLDER/export/trial-NUMBER.")
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="An export's folder (what gansweep export has written, SWEEP_FOLDER/export/trial-NUMBER), a source checkpoint, "
+            "a trial's checkpoint, or whatever gansweep import takes."
+        ),
     ],
     n: Annotated[int, typer.Option("--n", min=1, help="Number of pictures.")] = 64,
     out: Annotated[Path, typer.Option(help="A .png file for one grid; otherwise a folder for a file each.")] = Path("grid.png"),
     seed: Annotated[int, typer.Option(min=0, help="Which sequence of pictures.")] = 0,
     scale: Annotated[int | None, typer.Option(min=1, help="Enlarge pixels; small pictures are enlarged when left out.")] = None,
+    truncation: Annotated[
+        float, typer.Option(help="How far styles go from their mean: 0.7 gives fewer kinds of better pictures. StyleGANs alone.")
+    ] = 1.0,
+    label: Annotated[int | None, typer.Option(help="The class of the pictures, from 0; all in turn when left out.")] = None,
 ) -> None:
-    """Make pictures with an exported generator."""
+    """Make pictures with an exported generator, or with a source's."""
     from tuner.commands import sample as command
 
-    command.run(export, n, out, seed, scale)
+    command.run(source, n, out, seed, scale, truncation, label)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainables.export_files import WEIGHTS, read_config, read_files
 from trainables.layers.adapters import merged
-from trainables.source.source import GENERATOR, Architecture, Source, described
+from trainables.source.source import GENERATOR, Architecture, Source, described_by_trial
 
 
 def read(folder: Path) -> Source:
@@ -17,7 +17,7 @@ def read(folder: Path) -> Source:
     """
     try:
         state, config = read_files(_export(folder))
-        found = described(config | {"discriminator": None})  # the trial's, of which an export holds nothing
+        found = described_by_trial(config, discriminator=False)
         return Source(tensors={GENERATOR + name: tensor.float() for name, tensor in merged(state).items()}, **vars(found))
     except ValueError as error:
         raise ValueError(f"source: {error}") from error
@@ -26,7 +26,7 @@ def read(folder: Path) -> Source:
 def architecture(folder: Path) -> Architecture:
     """What an export says of itself, without its tensors. ValueError as for `read`."""
     try:
-        return described(read_config(_export(folder)) | {"discriminator": None})
+        return described_by_trial(read_config(_export(folder)), discriminator=False)
     except ValueError as error:
         raise ValueError(f"source: {error}") from error
 

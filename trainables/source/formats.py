@@ -10,7 +10,7 @@ from torch import Tensor
 from trainables.source import checkpoint_file, export, rosinality, stylegan_pickle, trial
 from trainables.source.source import DISCRIMINATOR, Architecture, Source
 
-_KINDS = {
+SUFFIXES = {
     checkpoint_file.SUFFIX: "a source checkpoint",
     trial.SUFFIX: "a trial's checkpoint, or one of rosinality's stylegan2-pytorch",
     stylegan_pickle.SUFFIX: "an official StyleGAN pickle",
@@ -57,8 +57,8 @@ def _there(source: str | Path) -> Path:
     source = Path(source)
     if not source.exists():
         raise ValueError(f"source checkpoint {source} does not exist")
-    if source.suffix not in _KINDS and not source.is_dir():
-        kinds = ", ".join(f"{suffix} ({kind})" for suffix, kind in _KINDS.items())
+    if source.suffix not in SUFFIXES and not source.is_dir():
+        kinds = ", ".join(f"{suffix} ({kind})" for suffix, kind in SUFFIXES.items())
         raise ValueError(f"source {source} must be the folder of an export, or a file whose name ends in one of {kinds}")
     return source
 

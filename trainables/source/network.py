@@ -22,7 +22,7 @@ def load_generator(source: str | Path) -> nn.Module:
         ValueError: the source cannot be read, does not say what its generator is, or holds other tensors than that has.
     """
     try:
-        return generator_of(open_source(source))
+        return generator_of(open_source(source, discriminator=False))
     except ValueError as error:
         raise ValueError(str(error) if str(source) in str(error) else f"source {source}: {error}") from error
 
@@ -33,9 +33,9 @@ def generator_of(source: Source) -> nn.Module:
         raise ValueError("it does not say which generator it holds; sources written by gansweep import, and exports, do")
     options = TypeAdapter(options_union(GENERATORS)).validate_python(source.generator)
     task = TypeAdapter(options_union(TASKS)).validate_python(source.metadata.get("task", {"name": "generation"}))
-    generator = build_generator(options, build_task(task, source.resolution), str(source.metadata.get("backbone")))
     try:
+        generator = build_generator(options, build_task(task, source.resolution), str(source.metadata.get("backbone")))
         generator.load_state_dict(source.part(GENERATOR))
-    except RuntimeError as error:
+    except RuntimeError as error:  # of sizes that no memory holds, too
         raise ValueError(f"its tensors are not those of its generator: {error}") from error
     return generator.eval().requires_grad_(False)

@@ -9,6 +9,7 @@ clamp nor classes, and its minibatch standard deviation looks at groups of four.
 from __future__ import annotations
 
 import argparse
+import math
 import pickle
 import zipfile
 from collections.abc import Iterator
@@ -119,7 +120,7 @@ def _source(file: Path, content: dict[str, Any], discriminator: bool) -> Source:
     metadata = origin(file, "checkpoint of stylegan2-pytorch (rosinality)", taken)
     if not isinstance(average, Tensor):
         metadata["mean_style"] = f"of {_STYLES_AVERAGED} latents, for the file has none"
-    if isinstance(p, int | float) and 0 <= p <= 1:
+    if isinstance(p, int | float) and 0 <= p < math.inf:
         metadata["augment_p"] = float(p)
     return Source(generator=options, discriminator=theirs, resolution=resolution, metadata=metadata, tensors=named)
 

@@ -69,3 +69,13 @@ def described(data: Mapping[str, Any]) -> Architecture:
     if known["resolution"] is not None and type(known["resolution"]) is not int:
         raise ValueError(f"resolution must be a number of pixels, but is {str(known['resolution'])[:100]}")
     return Architecture(metadata={key: value for key, value in data.items() if key not in known}, **known)
+
+
+def described_by_trial(config: Mapping[str, Any], discriminator: bool) -> Architecture:
+    """As `described`, of a trial's configuration, in which ``augment_p`` is an option and nothing that the trial has found out.
+
+    Args:
+        discriminator: whether D is there too.
+    """
+    without = {"augment_p"} if discriminator else {"augment_p", "discriminator"}
+    return described({key: value for key, value in config.items() if key not in without})

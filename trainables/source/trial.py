@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainables.discriminators import DISCRIMINATORS
 from trainables.layers.adapters import merged
-from trainables.source.source import DISCRIMINATOR, GENERATOR, Source, described
+from trainables.source.source import DISCRIMINATOR, GENERATOR, Source, described_by_trial
 from trainables.storage import Storage
 
 SUFFIX = ".pt"
@@ -21,7 +21,9 @@ def read(file: Path) -> Source:
     try:
         content = Storage(file.parent).load(file.name)
         state = content.get("trainer", content)
-        found = described(content.get("config", {}) | ({} if "discriminator" in state else {"discriminator": None}))
+        found = described_by_trial(content.get("config", {}), "discriminator" in state)
+        if "p" in state.get("adaptive", {}):
+            found.metadata["augment_p"] = float(state["adaptive"]["p"])
         generator, discriminator, backbone = merged(state["ema"]), state.get("discriminator", {}), state.get("backbone")
         kind = (found.discriminator or {}).get("name", "")
         whose = kind if kind in DISCRIMINATORS and DISCRIMINATORS[kind].trunkless else backbone

@@ -1,4 +1,4 @@
-"""The export that a command was given; and where a sweep was given in its place, what to do first."""
+"""The export or the source that a command was given; and where a sweep was given in its place, what to do first."""
 
 from __future__ import annotations
 
@@ -11,8 +11,27 @@ from torch import nn
 
 from trainables.export_files import CONFIG
 from trainables.exported import load_export
+from trainables.source import SUFFIXES, generator_of, open_source
 
 _SPEC, _EXPORTS = "spec.yaml", "export"
+
+
+def open_generator(source: Path) -> tuple[nn.Module, int]:
+    """The generator of an export's folder or of a source's file, ready to sample, and the side of its pictures in pixels.
+
+    Raises:
+        ValueError: as of `open_export`, `open_source` and `generator_of`.
+    """
+    if source.is_dir() or source.suffix not in SUFFIXES:
+        generator, config = open_export(source)
+        return generator, config["resolution"]
+    found = open_source(source, discriminator=False)
+    try:
+        generator = generator_of(found)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    assert found.resolution is not None
+    return generator, found.resolution
 
 
 def open_export(folder: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:

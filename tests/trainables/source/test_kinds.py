@@ -135,3 +135,14 @@ def test_its_generator_can_be_had(trained: GanTrainer, sources: dict[str, Path],
     assert differences(generator.state_dict(), trained.ema.state_dict()) == []
     assert not generator.training
     assert not any(parameter.requires_grad for parameter in generator.parameters())
+
+
+def test_the_probability_of_augmentation_is_that_at_the_end(
+    trained: GanTrainer, sources: dict[str, Path], tmp_path: Path
+) -> None:
+    """Not the option of that name in the trial's configuration."""
+    assert all("augment_p" not in architecture_of(source).metadata for source in sources.values())
+    state = trained.state_dict() | {"adaptive": {"p": torch.tensor(0.375)}}
+    told = trained.config.model_dump(mode="json") | {"augment_p": 1.0}
+    TrialFiles(Storage(tmp_path)).save(state, {"step": 2}, png(grid(torch.zeros(1, 3, 8, 8))), is_best=False, config=told)
+    assert architecture_of(tmp_path / "checkpoint_00000002.pt").metadata["augment_p"] == 0.375

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tests.trainables.source.official import dumped, flat, module, snapshot, tensors, truth
 from trainables.discriminators import DISCRIMINATORS
-from trainables.source import Source, architecture_of, generator_of, open_source
+from trainables.source import Source, architecture_of, generator_of, load_source, open_source
 
 NAMES = ("stylegan2", "stylegan2_conditional", "stylegan3_t", "stylegan3_r")
 
@@ -54,8 +54,8 @@ def check_discriminator(source: Source, name: str) -> None:
     close(logits[:, :, 0, 0], torch.as_tensor(expected["logits_of_clamped_images"])[order])
 
 
-def close(found: Tensor, expected: Tensor) -> None:
-    assert (found - expected).norm() <= 1e-4 * expected.norm()
+def close(found: Tensor, expected: Tensor, within: float = 1e-4) -> None:
+    assert (found - expected).norm() <= within * expected.norm()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,6 +65,20 @@ def test_the_networks_are_the_official_ones(imported: Callable[..., Source], nam
     check_discriminator(source, name)
     assert {tensor.dtype for tensor in source.tensors.values()} == {torch.float32}
     assert not any("resample_filter" in key for key in source.tensors)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_trial_s_networks_start_from_all_of_it(imported: Callable[..., Source], tmp_path: Path, name: str) -> None:
+    source = imported(snapshot(name))
+    generator, discriminator = generator_of(source), discriminator_of(source)
+    with torch.no_grad():
+        for tensor in [*generator.parameters(), *discriminator.parameters()]:
+            tensor.zero_()
+    report = load_source(tmp_path / "network.pkl", generator, discriminator, "efficientnet_lite0")
+    assert (report.missing, report.mismatched, report.generator_share) == ((), (), 1.0)
+    assert sorted(report.copied) == sorted(source.tensors)
+    for prefix, network in (("generator.", generator), ("discriminator.stylegan2.", discriminator)):
+        assert all(torch.equal(tensor, source.tensors[prefix + key]) for key, tensor in network.state_dict().items())
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
@@ -313,11 +327,11 @@ def test_other_content(imported: Callable[..., Source], content: Any, message: s
         imported(content)
 
 
-@pytest.mark.parametrize("p", [torch.tensor(2.0), torch.zeros(2), torch.tensor(float("nan"))])
+@pytest.mark.parametrize("p", [torch.tensor(-1.0), torch.zeros(2), torch.tensor(float("nan")), torch.tensor(3)])
 def test_an_odd_augmentation(imported: Callable[..., Source], p: Tensor) -> None:
     pipe = module("AugmentPipe", {}, {})
     pipe.register_buffer("p", p)
-    with pytest.raises(ValueError, match="its augment_pipe has no probability p from 0 to 1"):
+    with pytest.raises(ValueError, match="its augment_pipe has no probability p of at least 0"):
         imported(snapshot("stylegan2", augment_pipe=pipe))
 
 
