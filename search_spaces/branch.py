@@ -15,7 +15,7 @@ from search_spaces.problems import Problem, unknown
 
 Entries = Mapping[str, Sequence["Branch"]]
 
-_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_PATH = re.compile(r"[A-Za-z_]\w*(\.([A-Za-z_]\w*|\d+))*")  # a number is a place in a list
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from search_spaces.dimensions import Choice, Dimension, Float, Scalar, Suggestin
 from search_spaces.parsing import parse_entries, to_data
 from search_spaces.problems import Problem, SpaceError, unknown
 
+STARTS = "starts"
+
 
 class Row(NamedTuple):
     """One line of a table of the space: the path, the condition (empty: always), the range."""
@@ -31,27 +33,42 @@ class Space:
 
     Args:
         entries: for each dotted path, in the order in which they are drawn, a dimension or its conditional branches.
+        starts: named starting points, values by dotted path; what one leaves out is drawn.
 
     Raises:
-        SpaceError: with all problems, when conditions name unknown or later dimensions, impossible values, or overlap.
+        SpaceError: with all problems, when conditions name unknown or later dimensions, impossible values, or overlap, or when a
+            starting point is not in the space.
     """
 
-    def __init__(self, entries: Mapping[str, Dimension | Sequence[Branch]]) -> None:
+    def __init__(
+        self,
+        entries: Mapping[str, Dimension | Sequence[Branch]],
+        starts: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self._entries: dict[str, tuple[Branch, ...]] = {
             path: tuple(item) if isinstance(item, Sequence) else (Branch(item),) for path, item in entries.items()
         }
+        self.starts = {name: dict(values) for name, values in (starts or {}).items()}
         problems = check_entries(self._entries)
+        if not problems:
+            problems = [problem for name in self.starts for problem in self._not_in_space(f"{STARTS}.{name}", self.starts[name])]
         if problems:
             raise SpaceError(problems)
 
     @classmethod
     def parse(cls, data: object) -> Space:
-        """The space written in YAML (the form is in `search_spaces.parsing`).
+        """The space written in YAML (the form is in `search_spaces.parsing`); its key ``starts`` holds named starting points.
 
         Raises:
             SpaceError: with every problem of ``data``.
         """
+        starts: Any = {}
+        if isinstance(data, Mapping) and STARTS in data:
+            starts = data[STARTS]
+            data = {path: item for path, item in data.items() if path != STARTS}
         entries, broken, problems = parse_entries(data)
+        if not (isinstance(starts, Mapping) and all(isinstance(values, Mapping) for values in starts.values())):
+            problems.append(Problem(STARTS, "must be names of starting points, each with values by dotted path"))
         if problems and isinstance(data, Mapping):
             # Also what is wrong between the dimensions that could be read, so that one run tells everything.
             problems.extend(check_entries(entries, broken))
@@ -59,7 +76,7 @@ class Space:
             problems.sort(key=lambda problem: _position(problem, order))
         if problems:
             raise SpaceError(problems)
-        return cls(entries)
+        return cls(entries, starts)
 
     @classmethod
     def preset(cls, name: str) -> Space:
@@ -109,8 +126,11 @@ class Space:
             raise SpaceError(problems)
         return values
 
-    def params_of(self, values: Mapping[str, Any]) -> dict[str, Scalar]:
+    def params_of(self, values: Mapping[str, Any], *, partial: bool = False) -> dict[str, Scalar]:
         """The Optuna parameters for given values, to enqueue a trial; lists and tuples are taken alike.
+
+        Args:
+            partial: whether values may be missing, for the sampler to draw them.
 
         Raises:
             SpaceError: a value is missing, unknown, or outside its range.
@@ -123,7 +143,7 @@ class Space:
             if not branch and path in given:
                 problems.append(Problem(path, "is given, although none of its conditions holds"))
             elif branch and path not in given:
-                problems.append(Problem(path, "is missing"))
+                problems += [] if partial else [Problem(path, "is missing")]
             elif branch and given[path] not in branch.dimension:
                 problems.append(Problem(path, f"must be in {branch.dimension.describe()}, but got {thaw(given[path])!r}"))
             elif branch:
@@ -157,7 +177,8 @@ class Space:
 
     def to_data(self) -> dict[str, Any]:
         """The YAML form: ``Space.parse(space.to_data()) == space``."""
-        return {path: to_data(branches) for path, branches in self._entries.items()}
+        data: dict[str, Any] = {path: to_data(branches) for path, branches in self._entries.items()}
+        return data | ({STARTS: self.starts} if self.starts else {})
 
     def __contains__(self, path: object) -> bool:
         return path in self._entries
@@ -170,12 +191,21 @@ class Space:
 
     def __eq__(self, other: object) -> bool:
         # The order counts: it is the order in which conditions can refer to one another.
-        return isinstance(other, Space) and list(self._entries.items()) == list(other._entries.items())
+        if not isinstance(other, Space) or self.starts != other.starts:
+            return False
+        return list(self._entries.items()) == list(other._entries.items())
 
     __hash__ = None  # type: ignore[assignment]  # it holds dictionaries
 
     def __repr__(self) -> str:
         return f"Space({', '.join(f'{row.path}: {row.range}' for row in self.describe())})"
+
+    def _not_in_space(self, where: str, values: Mapping[str, Any]) -> list[Problem]:
+        try:
+            self.params_of(values, partial=True)
+        except SpaceError as error:
+            return [Problem(f"{where}.{problem.path}", problem.message) for problem in error.problems]
+        return []
 
     def _branch(self, path: str, values: Mapping[str, Value]) -> Branch | None:
         return next((branch for branch in self._entries[path] if branch.holds(values)), None)

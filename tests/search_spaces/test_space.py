@@ -256,3 +256,45 @@ def space_keys_subset(space: Space, values: dict[str, Any]) -> bool:
 def test_an_unknown_preset_names_the_nearest() -> None:
     with pytest.raises(SpaceError, match="unknown preset 'few_shot_genration'; did you mean 'few_shot_generation'"):
         Space.preset("few_shot_genration")
+
+
+STARTS = """
+backbone: {choice: [efficientnet_lite0, resnet18]}
+discriminator.frozen_depth:
+  - {when: {backbone: resnet18}, int: {low: 0, high: 4}}
+regularisers.0.gamma: {float: {low: 0.1, high: 10}}
+starts:
+  deep: {backbone: resnet18, discriminator.frozen_depth: 4}
+  plain: {backbone: efficientnet_lite0}
+"""
+
+
+def test_a_space_may_name_starting_points() -> None:
+    space = Space.parse(yaml.safe_load(STARTS))
+    assert list(space) == ["backbone", "discriminator.frozen_depth", "regularisers.0.gamma"]
+    assert space.starts == {
+        "deep": {"backbone": "resnet18", "discriminator.frozen_depth": 4},
+        "plain": {"backbone": "efficientnet_lite0"},
+    }
+    assert Space.parse(space.to_data()) == space
+    assert space != Space.parse({key: value for key, value in yaml.safe_load(STARTS).items() if key != "starts"})
+    params = space.params_of(space.starts["deep"], partial=True)
+    assert params == {"backbone": "resnet18", "discriminator.frozen_depth[backbone=resnet18]": 4}
+    study = optuna.create_study(sampler=TPESampler(seed=0))
+    study.enqueue_trial(params)
+    values = space.suggest(study.ask())
+    assert values["discriminator.frozen_depth"] == 4
+    assert 0.1 <= values["regularisers.0.gamma"] <= 10
+
+
+def test_starting_points_outside_the_space_are_refused() -> None:
+    wrong = STARTS.replace("discriminator.frozen_depth: 4}", "discriminator.frozen_depth: 5, colour: red}")
+    assert problems_of(wrong) == {
+        "starts.deep.colour": "unknown dimension 'colour'. Valid: backbone, discriminator.frozen_depth, regularisers.0.gamma",
+        "starts.deep.discriminator.frozen_depth": "must be in 0..4, but got 5",
+    }
+    wrong = STARTS.replace("plain: {backbone: efficientnet_lite0}", "plain: {discriminator.frozen_depth: 1}")
+    assert problems_of(wrong) == {"starts.plain.discriminator.frozen_depth": "is given, although none of its conditions holds"}
+    assert problems_of("backbone: {choice: [a, b]}\nstarts: [a]") == {
+        "starts": "must be names of starting points, each with values by dotted path"
+    }

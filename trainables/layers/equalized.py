@@ -87,5 +87,5 @@ class EqualizedConv(nn.Module):
         else:
             x = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
         if self.activate:
-            x = F.leaky_relu(x, 0.2)
-        return x if self.clamp is None else x.clamp(-self.clamp * gain, self.clamp * gain)
+            x = F.leaky_relu_(x, 0.2)
+        return x if self.clamp is None else F.hardtanh(x, -self.clamp * gain, self.clamp * gain)

@@ -60,8 +60,8 @@ class ModulatedConv(Adaptable):
         shift = (self._noise(keys, purpose) * self.noise_strength)[:, None] + self.bias[:, None, None]
         x = x * style.to(x.dtype)[:, :, None, None]
         x = conv_upsampled(x, weight) if self.up else F.conv2d(x, weight, padding=1)
-        x = F.leaky_relu(torch.addcmul((shift * gain_in).to(x.dtype), x, scale), 0.2)
-        return x if self.clamp is None else x.clamp(-self.clamp * gain, self.clamp * gain)
+        x = F.leaky_relu_(torch.addcmul((shift * gain_in).to(x.dtype), x, scale), 0.2)
+        return x if self.clamp is None else F.hardtanh(x, -self.clamp * gain, self.clamp * gain)
 
     def _noise(self, keys: Tensor | None, purpose: int) -> Tensor:
         if keys is None:

@@ -25,6 +25,8 @@ def example_trials(spec: SweepSpec, count: int = EXAMPLES) -> list[dict[str, Any
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study()
     space, examples = spec.search_space(), []
+    for values in spec.starts().values():
+        study.enqueue_trial(space.params_of(values, partial=True))
     for number in range(min(count, spec.budget.trials)):
         study.sampler = sampler(spec.seed, number)
         values = space.suggest(study.ask())

@@ -27,7 +27,7 @@ from tuner.records.trials import Fault, RecordBook, State, TrialRecord
 from tuner.spec.trial_config import trial_config
 
 STUDY = "gansweep"
-RETRY_OF = "retry_of"
+RETRY_OF, START = "retry_of", "start"  # attributes of a trial in the study
 """The attribute of a trial that is another one tried again: that one's number."""
 
 
@@ -62,6 +62,7 @@ class OptunaSearcher(Unsaved, Searcher):
         deadline: `time.time()` after which nothing more is proposed; None for no limit.
         avoid: gives the ids of nodes that a trial should keep away from.
         insist: writes a record, and waits while the storage refuses (`Patience.insist`).
+        starts: named starting points that are proposed first, values by dotted path; they count among ``trials``.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class OptunaSearcher(Unsaved, Searcher):
         deadline: float | None = None,
         avoid: Callable[[], list[str]] = list,
         insist: Callable[[str, Callable[[], TrialRecord]], TrialRecord] = lambda what, write: write(),
+        starts: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__(metric="score_best", mode="min")
         self.study, self.space, self.base, self.trials, self.seed, self.records = study, space, base, trials, seed, records
@@ -94,6 +96,12 @@ class OptunaSearcher(Unsaved, Searcher):
                 self._take_up(frozen)
             elif frozen.number in records.unknown:
                 self._restore(frozen)
+        known = {frozen.user_attrs.get(START) for frozen in study.get_trials(deepcopy=False)}
+        for name, values in (starts or {}).items():
+            if name not in known and self._count < trials:
+                self.study.enqueue_trial(self.space.params_of(values, partial=True), user_attrs={START: name})
+                self._queued.append(self._count)
+                self._count += 1
 
     @property
     def exhausted(self) -> bool:

@@ -178,6 +178,7 @@ class _Run:
             ending.deadline,
             avoid=self.failures.avoid,
             insist=patience.insist,
+            starts=spec.starts(),
         )
         self.callback = SweepCallback(paths, records, spec.metric, progress, Starvation(placement.shape), ours)
         surroundings = Surroundings(

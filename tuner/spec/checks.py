@@ -9,21 +9,21 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from search_spaces.dimensions import Choice
 from search_spaces.problems import SpaceError
 from search_spaces.space import Space
 from trainables.backbones import BACKBONES
-from trainables.config import NETWORKS, TrialConfig
+from trainables.config import TrialConfig
 from trainables.metrics import parse_any_metric
 from trainables.metrics.artfid import ArtFidName
 from trainables.metrics.paired import PairedName
 from trainables.registry import unknown_name
 from trainables.tasks import TASKS
 from tuner.spec.model import SweepSpec
-from tuner.spec.problems import Problem, field_names, from_pydantic, quoted
-from tuner.spec.trial_config import merged
+from tuner.spec.problems import Problem, from_pydantic, keys_at, quoted
+from tuner.spec.trial_config import NotAMappingError, merged
 
 _SET_ELSEWHERE = {
     "task": "task",
@@ -76,6 +76,11 @@ def _search_problems(spec: SweepSpec) -> Iterator[Problem]:
         # What is fixed can be judged without the space.
         yield from _trials_that_cannot_be(spec, [({}, spec.base)])
         return
+    try:
+        spec.starts()
+    except SpaceError as error:
+        for path, message in error.problems:
+            yield Problem("try_first", f"{path}: {message}" if path else message)
     wrong = [*_unsearchable(spec, space), *_below_values(space, spec.base)]
     yield from wrong
     left_out = {problem.key.removeprefix("space.") for problem in wrong}
@@ -86,15 +91,12 @@ def _search_problems(spec: SweepSpec) -> Iterator[Problem]:
 def _below_values(space: Space, base: dict[str, Any]) -> Iterator[Problem]:
     """Dimensions below a key that the trial's fixed part gives a value, and no mapping of keys."""
     for path in space:
-        *parents, _ = path.split(".")
-        target: Any = base
-        for depth, parent in enumerate(parents, 1):
-            target = target.get(parent, {})
-            if not isinstance(target, dict):
-                above = ".".join(parents[:depth])
-                rule = f"is below 'trial.{above}', which must then be a mapping of keys or be left out"
-                yield Problem(f"space.{path}", f"{rule}, but got {quoted(target)}")
-                break
+        try:
+            merged(base, {path: None})
+        except NotAMappingError as error:
+            what = f"a list of more than {error.place} parts" if error.place else "a mapping of keys or be left out"
+            rule = f"is below 'trial.{error.key}', which must then be {what}"
+            yield Problem(f"space.{path}", f"{rule}, but got {quoted(error.value)}")
 
 
 def _unknown_backbones(space: Any) -> Iterator[Problem]:
@@ -115,11 +117,7 @@ def example_configs(spec: SweepSpec) -> list[TrialConfig]:
 def _unsearchable(spec: SweepSpec, space: Space) -> Iterator[Problem]:
     for path in space:
         *parents, leaf = path.split(".")
-        model: Any = TrialConfig
-        known = field_names(model, tuple(parents))
-        if parents and parents[0] in NETWORKS:  # one of several models, told apart by `name`
-            below = [field_names(option, tuple(parents[1:])) for option in _options(parents[0]) if _has(option, parents[1:])]
-            known = sorted({field for fields in below for field in fields})
+        known = keys_at(TrialConfig, parents)
         if path == "backbone" and not all(isinstance(dimension, Choice) for _, dimension in space.branches(path)):
             yield Problem(f"space.{path}", "must be a choice of names")
         elif "task" in (path, *parents[:1]):
@@ -132,18 +130,6 @@ def _unsearchable(spec: SweepSpec, space: Space) -> Iterator[Problem]:
             yield Problem(f"space.{path}", f"cannot be searched: it is set by {_SET_ELSEWHERE[path]!r}")
         elif leaf not in known:
             yield Problem(f"space.{path}", unknown_name("key of a trial", leaf, known))
-
-
-def _has(options: type[BaseModel], path: Sequence[str]) -> bool:
-    return not path or path[0] in options.model_fields
-
-
-def _options(name: str) -> list[type[BaseModel]]:
-    from trainables.discriminators import DISCRIMINATORS
-    from trainables.generators import GENERATORS
-
-    registry = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}[name]
-    return [component.Options for component in registry.values()]
 
 
 def _trials_that_cannot_be(spec: SweepSpec, trials: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Problem]:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import yaml
 from pydantic import Field, PrivateAttr, field_validator
 
+from search_spaces.problems import Problem as SpaceProblem
+from search_spaces.problems import SpaceError
 from search_spaces.space import Space
 from trainables.config import task_defaults
 from trainables.data import DataOptions
 from trainables.metrics import AnyMetric, parse_any_metric
-from trainables.registry import Options, options_union
+from trainables.registry import Options, options_union, unknown_name
 from trainables.tasks import TASKS
 from tuner.schedulers import SCHEDULERS
 from tuner.spec.problems import NAME_PATTERN, Problem, SpecError
@@ -97,6 +99,9 @@ class SweepSpec(Options):
     """Folder, local or on a shared mount, below which the sweep's own folder is made."""
     seed: int = Field(0, ge=0)
     """Seed of proposals, initialisation, noise, augmentation and order."""
+    try_first: tuple[str | dict[str, Any], ...] = ()
+    """Starting points that are tried before anything is proposed: names of ``space``'s own, or values by dotted path; what one
+    leaves out is drawn. They count among ``budget.trials``."""
     finalists: Finalists | None = None
     """How the best trials are scored once more; null leaves it out."""
     retries: int = Field(3, ge=0)
@@ -147,6 +152,21 @@ class SweepSpec(Options):
     def metric(self) -> AnyMetric:
         """The metric that drives the search."""
         return parse_any_metric(self.base["evaluation"]["metric"])
+
+    def starts(self) -> dict[str, dict[str, Any]]:
+        """The starting points to try first, by name.
+
+        Raises:
+            SpaceError: an unknown name, or values that are not in the space.
+        """
+        space, found = self.search_space(), dict[str, dict[str, Any]]()
+        for place, start in enumerate(self.try_first):
+            if isinstance(start, str) and start not in space.starts:
+                raise SpaceError([SpaceProblem("", unknown_name("starting point", start, space.starts))])
+            name, values = (start, space.starts[start]) if isinstance(start, str) else (f"try_first.{place}", start)
+            space.params_of(values, partial=True)
+            found[name] = values
+        return found
 
     def search_space(self) -> Space:
         """The parsed space. SpaceError with every problem of it."""

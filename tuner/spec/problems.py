@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
@@ -160,6 +160,17 @@ def _without_tags(model: type[BaseModel], location: tuple[Any, ...]) -> list[Any
         else:
             kept.append(part)
     return kept
+
+
+def keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """The valid keys at ``location`` below ``model``, of whichever component is chosen there; a number is a place in a list."""
+    models: list[Any] = [model]
+    for part in location:
+        if not part.isdigit():
+            fields = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+            models = [found for field in fields for found in ([field] if isinstance(field, type) else _members(field))]
+            models = [m for m in models if hasattr(m, "model_fields")]
+    return sorted({field for m in models for field in m.model_fields})
 
 
 def _model_of(annotation: Any) -> Any:

@@ -12,22 +12,32 @@ from trainables.config import TrialConfig
 class NotAMappingError(ValueError):
     """A path leads below a key whose value is no mapping of keys."""
 
-    def __init__(self, key: str, value: Any) -> None:
+    def __init__(self, key: str, value: Any, place: str | None = None) -> None:
         super().__init__(key, value)
         self.key, self.value = key, value
+        self.place = place  # in a list that the path leads to
 
 
 def merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` (nested) with each dotted path of ``values`` set in it. NotAMappingError where one leads below a value."""
+    """``base`` (nested) with each dotted path of ``values`` set in it; a number is a place in a list that is there.
+
+    Raises:
+        NotAMappingError: a path leads below a value, or to no place of a list.
+    """
     result = copy.deepcopy(dict(base))
     for path, value in values.items():
         *parents, leaf = path.split(".")
         target: Any = result
         for depth, parent in enumerate(parents, 1):
-            target = target.setdefault(parent, {})
-            if not isinstance(target, dict):
-                raise NotAMappingError(".".join(parents[:depth]), target)
-        target[leaf] = value
+            above = target
+            target = above.setdefault(parent, {}) if isinstance(above, dict) else above[int(parent)]
+            if isinstance(target, tuple):
+                target = list(target)
+                above[parent if isinstance(above, dict) else int(parent)] = target
+            below = parents[depth] if depth < len(parents) else leaf
+            if not (isinstance(target, dict) or (isinstance(target, list) and below.isdigit() and int(below) < len(target))):
+                raise NotAMappingError(".".join(parents[:depth]), target, below if below.isdigit() else None)
+        target[int(leaf) if isinstance(target, list) else leaf] = value
     return result
 
 

@@ -36,12 +36,14 @@ BASE = {"resolution": 32, "kimg": 9, "evaluation": {"metric": "fid[efficientnet_
 class Sweep:
     """One run of a sweep over the journal in ``folder``; another run is another object."""
 
-    def __init__(self, folder: Path, trials: int = 10, seed: int = 0, deadline: float | None = None) -> None:
+    def __init__(
+        self, folder: Path, trials: int = 10, seed: int = 0, deadline: float | None = None, starts: dict[str, Any] | None = None
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder.mkdir(exist_ok=True)
         self.study = open_study(JournalStorage(SweepJournal(folder / "optuna.journal", Patience(print, lambda: None))))
         self.records = RecordBook(Storage(folder).at("trials"))
-        self.searcher = OptunaSearcher(self.study, SPACE, BASE, trials, seed, self.records, deadline)
+        self.searcher = OptunaSearcher(self.study, SPACE, BASE, trials, seed, self.records, deadline, starts=starts)
         self.ids: dict[int, str] = {}
 
     def suggest(self) -> int:
@@ -315,3 +317,34 @@ def test_a_trial_tune_never_heard_of_changes_nothing(tmp_path: Path) -> None:
 
 def thaw(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+STARTS = {
+    "second": {"backbone": "resnet18"},
+    "layered": {"backbone": "efficientnet_lite0", "feature_loss.layers": ["blocks.1", "blocks.2"]},
+}
+
+
+def test_starting_points_come_first_and_count_among_the_trials(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, trials=3, starts=STARTS)
+    values = [sweep.records[sweep.suggest()].values for _ in range(3)]
+    assert values[0]["backbone"] == "resnet18"
+    assert values[1]["feature_loss.layers"] == ("blocks.1", "blocks.2")
+    assert 1e-4 <= values[0]["optimizer.generator_lr"] <= 1e-3, "what a starting point leaves out is drawn"
+    assert sweep.finished
+
+
+def test_starting_points_are_not_proposed_again_by_a_resumed_sweep(tmp_path: Path) -> None:
+    first = Sweep(tmp_path, trials=2, starts=STARTS)
+    first.suggest()
+    resumed = Sweep(tmp_path, trials=4, starts=STARTS)
+    values = [resumed.records[resumed.suggest()].values for _ in range(4)]
+    assert [v["backbone"] for v in values[:2]] == ["resnet18", "efficientnet_lite0"]
+    assert resumed.finished
+    assert sum("start" in trial.user_attrs for trial in resumed.study.get_trials()) == 2
+
+
+def test_of_too_many_starting_points_the_first_are_taken(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path, trials=1, starts=STARTS)
+    sweep.suggest()
+    assert sweep.finished

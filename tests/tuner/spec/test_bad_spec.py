@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.tuner.command import GONE, SPEC, Command, ReachedRay, line_of
+from trainables.generators import GENERATORS
 
 BACKBONES = (
     "convnext_tiny, efficientnet_b0, efficientnet_lite0, efficientnet_lite1, efficientnet_lite2, mobilenet_v2, "
@@ -76,7 +77,7 @@ ONE_SPEC = {
     "unknown key": (
         {"sed": 1},
         [("sed", "sed", "unknown key 'sed'; did you mean 'seed'? Valid: breaker, budget, data, evaluation_budget, finalists, "
-          "isolation, name, resources, retries, scheduler, seed, source, source_fit, space, storage, task, trial")],
+          "isolation, name, resources, retries, scheduler, seed, source, source_fit, space, storage, task, trial, try_first")],
     ),
     "unknown key in a section": (
         {"data/resolutoin": 64},
@@ -151,7 +152,7 @@ ONE_SPEC = {
         [
             ("data", "data", "must be a mapping of keys, but got [1]"),
             ("batch_size", "trial.batch_size", "must be a whole number, but got 'many'"),
-            ("augment", "trial.augment", "must be a list, but got 'color'"),
+            ("augment", "trial.augment", "unknown pipeline of augmentations 'color'. Valid: bg, bgc, bgcf, bgcfn, bgcfnc"),
             ("trials", "budget.trials", "must be a whole number, but got 2.5"),
             ("kimg", "budget.kimg", "must be a number, but got 'lots'"),
             ("workers", "resources.workers", "must be >= 1, but got 0"),
@@ -169,11 +170,26 @@ ONE_SPEC = {
         [
             ("optimizer.lr", "space.optimizer.lr", "unknown key of a trial 'lr'. Valid: beta1, beta2, discriminator_lr, "
              "generator_lr, trunk_lr_multiplier"),
-            ("generator.zdim", "space.generator.zdim", "unknown key of a trial 'zdim'; did you mean 'z_dim'? Valid: adapt, "
-             "adapt_rank, architecture, c_dim, channel_base, channel_max, channels, clamp, depth, frozen, frozen_depth, "
-             "mapping_layers, max_channels, miner_alone_kimg, miner_layers, name, style_mixing, w_dim, z_dim"),
+            ("generator.zdim", "space.generator.zdim", "unknown key of a trial 'zdim'; did you mean 'z_dim'? Valid: "
+             + ", ".join(sorted({key for generator in GENERATORS.values() for key in generator.Options.model_fields}))),
             ("kimg", "space.kimg", "cannot be searched: it is set by 'budget.kimg'"),
         ],
+    ),
+    "places in lists": (
+        {"trial/regularisers": [{"name": "r1"}], "space/regularisers.0.gama": {"float": {"low": 1, "high": 2}},
+         "space/regularisers.1.gamma": {"float": {"low": 1, "high": 2}}, "space/optimizer.0": {"choice": [1]}},
+        [
+            ("regularisers.0.gama", "space.regularisers.0.gama",
+             "unknown key of a trial 'gama'; did you mean 'gamma'? Valid: decay, every, gamma, gamma_multiple, name, weight"),
+            ("regularisers.1.gamma", "space.regularisers.1.gamma",
+             "is below 'trial.regularisers', which must then be a list of more than 1 parts, but got [{'name': 'r1'}]"),
+            ("optimizer.0", "space.optimizer.0", "unknown key of a trial '0'. Valid: beta1, beta2, discriminator_lr, "
+             "generator_lr, trunk_lr_multiplier"),
+        ],
+    ),
+    "starting points": (
+        {"try_first": ["ada", {"optimizer.generator_lr": 7}]},
+        [("try_first", "try_first", "unknown starting point 'ada'. Valid: ")],
     ),
     "the judge is not searched": (
         {"space/evaluation.metric": {"choice": ["fid[efficientnet_lite0,32px,n=8]", "fid[efficientnet_lite1,32px,n=8]"]}},
@@ -223,7 +239,8 @@ ONE_SPEC = {
     ),
     "unknown shipped space": (
         {"space": "few_shot"},
-        [("space", "space", "unknown preset 'few_shot'; did you mean 'few_shot_generation'? Valid: few_shot_generation")],
+        [("space", "space", "unknown preset 'few_shot'; did you mean 'few_shot_generation'? Valid: few_shot_generation, "
+          "stylegan2_transfer")],
     ),
     "an empty space": ({"space": {}}, [("space", "space", "a search space must have at least one dimension, but it is empty")]),
     "a range upside down": (
