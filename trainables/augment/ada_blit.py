@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -29,8 +31,8 @@ def moved(x: Tensor, flip: Tensor, turns: Tensor, shift_x: Tensor, shift_y: Tens
     down = torch.arange(height, device=x.device, dtype=shift_y.dtype) - (height - 1) / 2 - shift_y[:, None]
     right = torch.arange(width, device=x.device, dtype=shift_x.dtype) - (width - 1) / 2 - shift_x[:, None]
     down, right = down[:, :, None], right[:, None, :]
-    cosine = torch.tensor([1, 0, -1, 0], device=x.device, dtype=shift_x.dtype)[turns][:, None, None]
-    sine = torch.tensor([0, 1, 0, -1], device=x.device, dtype=shift_x.dtype)[turns][:, None, None]
+    angle = turns[:, None, None] * (math.pi / 2)
+    cosine, sine = angle.cos().round(), angle.sin().round()
     from_right = (right * cosine - down * sine) * (1 - 2 * flip)[:, None, None]
     from_down = right * sine + down * cosine
     rows = mirrored((from_down + (height - 1) / 2).floor().long(), height)

@@ -33,7 +33,7 @@ def apply(x: Tensor, u: Tensor, p: Probability) -> Tensor:
 def filtered(x: Tensor, strengths: Tensor) -> Tensor:
     """[N, C, H, W] with its bands [N, 4], low to high, times ``strengths``: along the rows, then along the columns."""
     n, channels, height, width = x.shape
-    bank = torch.tensor(bands(), dtype=x.dtype, device=x.device)[:, None, None]
+    bank = bands(x.dtype, x.device)[:, None, None]
     margin = bank.shape[-1] // 2
     strengths = strengths.to(x.dtype)
     y = extended(x, margin).reshape(n * channels, 1, height + 2 * margin, width + 2 * margin)
@@ -44,8 +44,8 @@ def filtered(x: Tensor, strengths: Tensor) -> Tensor:
 
 
 @functools.cache
-def bands() -> tuple[tuple[float, ...], ...]:
-    """The four symmetrical filters, low to high, of odd and equal length."""
+def bands(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The four symmetrical filters, low to high, of odd length, [4, taps]. Copied to a device once."""
     h = torch.tensor(SYM2, dtype=torch.float64)
     low = _convolved(h, h.flip(0)) / 2
     high = low * torch.tensor([(-1.0) ** (k - len(h) + 1) for k in range(len(low))], dtype=torch.float64)
@@ -54,8 +54,8 @@ def bands() -> tuple[tuple[float, ...], ...]:
         filters.append(_convolved(_stretched(high, 2**octave), rest))
         rest = _convolved(_stretched(low, 2**octave), rest)
     filters.append(rest)
-    longest = len(rest)
-    return tuple(tuple(F.pad(f, ((longest - len(f)) // 2,) * 2).tolist()) for f in reversed(filters))
+    padded = [F.pad(f, ((len(rest) - len(f)) // 2,) * 2) for f in reversed(filters)]
+    return torch.stack(padded).to(device, dtype)
 
 
 def _convolved(a: Tensor, b: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ place comes back as it was, up to rounding. What lies beyond the edges is the mi
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -74,7 +75,7 @@ def _normalised(position: Tensor, side: int) -> Tensor:
 
 def _doubled(x: Tensor) -> Tensor:
     """[N, C, H, W] → [N, C, 2 H + 10, 2 W + 10], with all that the filter leaves beyond the edges."""
-    taps = torch.tensor(SYM6, dtype=x.dtype, device=x.device) * math.sqrt(2)
+    taps = _taps(x.dtype, x.device) * math.sqrt(2)
     y = x.flatten(0, 1)[:, None]
     y = F.conv_transpose2d(y, taps.view(1, 1, 1, -1), stride=(1, 2))
     y = F.conv_transpose2d(y, taps.view(1, 1, -1, 1), stride=(2, 1))
@@ -83,11 +84,17 @@ def _doubled(x: Tensor) -> Tensor:
 
 def _halved(x: Tensor) -> Tensor:
     """[N, C, 2 H + 10, 2 W + 10] → [N, C, H, W]."""
-    taps = torch.tensor(SYM6, dtype=x.dtype, device=x.device) / math.sqrt(2)
+    taps = _taps(x.dtype, x.device) / math.sqrt(2)
     y = x.flatten(0, 1)[:, None]
     y = F.conv2d(y, taps.view(1, 1, 1, -1), stride=(1, 2))
     y = F.conv2d(y, taps.view(1, 1, -1, 1), stride=(2, 1))
     return y.view(*x.shape[:2], *y.shape[-2:])
+
+
+@functools.cache
+def _taps(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Copied to a device once: a copy would hold up every step."""
+    return torch.tensor(SYM6, dtype=dtype, device=device)
 
 
 POLICY = Policy(apply, numbers=11, geometric=True)

@@ -16,7 +16,7 @@ ONE_SIGMA = 0.8413447460685429  # of the normal distribution
 
 def response(band: int, frequency: float) -> float:
     """Of a band at a frequency in radians a pixel; the filters are symmetrical, so it is real."""
-    taps = torch.tensor(bands()[band], dtype=torch.float64)
+    taps = bands(torch.float64, torch.device("cpu"))[band]
     place = torch.arange(len(taps)) - len(taps) // 2
     return float((taps * torch.cos(frequency * place)).sum())
 
@@ -26,7 +26,7 @@ def noise(count: int = 1) -> Tensor:
 
 
 def test_bands_add_up_to_the_picture() -> None:
-    total = torch.tensor(bands(), dtype=torch.float64).sum(0)
+    total = bands(torch.float64, torch.device("cpu")).sum(0)
     assert total.argmax() == len(total) // 2
     torch.testing.assert_close(total, (torch.arange(len(total)) == len(total) // 2).double(), rtol=0, atol=1e-12)
     torch.testing.assert_close(filtered(noise(), torch.ones(1, 4).double()), noise())
