@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from torch import Tensor
@@ -45,6 +47,13 @@ def architecture_of(source: str | Path) -> Architecture:
         return export.architecture(source)
     if source.suffix == checkpoint_file.SUFFIX:
         return checkpoint_file.architecture(source)
+    state = source.stat()
+    return deepcopy(_architecture_of(source.absolute(), state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=32)
+def _architecture_of(source: Path, mtime_ns: int, size: int) -> Architecture:
+    """Of a file that must be read whole for it. Every configuration asks again, so it is kept while the file stays as it is."""
     return open_source(source).architecture
 
 

@@ -40,10 +40,10 @@ Names = Iterator[tuple[str, str]]
 
 def is_one(file: Path) -> bool:
     """Whether a ``.pt`` file looks like such a checkpoint, and not like one of ours."""
-    with file.open("rb") as handle:
-        if handle.read(len(_LEGACY)) == _LEGACY:
-            return True
     try:
+        with file.open("rb") as handle:
+            if handle.read(len(_LEGACY)) == _LEGACY:
+                return True
         with zipfile.ZipFile(file) as archive:
             index = next(info for info in archive.infolist() if info.filename.endswith("/data.pkl"))
             return index.file_size <= _LARGEST_INDEX and _KEY in archive.read(index)
@@ -62,7 +62,7 @@ def read(file: Path, *, discriminator: bool = True) -> Source:
     """
     try:
         return _source(file, _content(file), discriminator)
-    except ValueError as error:
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"source {file}: {error}") from error
 
 

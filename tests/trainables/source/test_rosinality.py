@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainables.harm import flips
 from tests.trainables.source import stylegan2_pytorch as reference
 from tests.trainables.source.test_stylegan_pickle import close, discriminator_of
 from trainables.source import generator_of, open_source
@@ -176,6 +177,17 @@ def test_a_damaged_file_is_refused(write: Callable[..., Path], archive: bool) ->
         file.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"source .*550000\.pt: the checksum"):
             open_source(file)
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_no_damage_does_more_than_to_change_numbers(write: Callable[..., Path], archive: bool) -> None:
+    file = write(content(), archive)
+    for _, damaged in flips(file.read_bytes(), 100):
+        file.write_bytes(damaged)
+        try:
+            open_source(file)
+        except ValueError as error:
+            assert str(error).startswith(f"source {file}")  # noqa: PT017 - either of two ends is right
 
 
 def test_a_tensor_that_claims_more_than_its_storage(tmp_path: Path) -> None:

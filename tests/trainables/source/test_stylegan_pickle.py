@@ -152,6 +152,17 @@ def test_what_it_says_of_itself(imported: Callable[..., Source], tmp_path: Path)
     assert "augment_p" not in imported(snapshot("stylegan2")).metadata
 
 
+def test_a_file_is_read_again_for_what_it_is_when_it_has_changed(imported: Callable[..., Source], tmp_path: Path) -> None:
+    imported(snapshot("stylegan2"))
+    first = architecture_of(tmp_path / "network.pkl")
+    first.metadata.clear()
+    assert architecture_of(tmp_path / "network.pkl").metadata, "what one caller does with it is no other's affair"
+    imported(snapshot("stylegan2_conditional"))
+    second = architecture_of(tmp_path / "network.pkl").generator
+    assert second is not None
+    assert second["c_dim"] == 3
+
+
 def test_stylegan3_is_told_by_its_layers(imported: Callable[..., Source]) -> None:
     source = imported(snapshot("stylegan3_r"))
     assert source.generator is not None
