@@ -13,7 +13,7 @@ from trainables.backbones import BACKBONES
 from trainables.discriminators import DISCRIMINATORS
 from trainables.generators import GENERATORS
 from trainables.guards import GuardOptions
-from trainables.losses import ADVERSARIAL, RECONSTRUCTION, REGULARISERS, FeatureLossOptions
+from trainables.losses import ADVERSARIAL, GENERATOR_REGULARISERS, RECONSTRUCTION, REGULARISERS, FeatureLossOptions
 from trainables.optim import EmaOptions, OptimizerOptions
 from trainables.registry import Options, names_of, options_union, unknown_name
 from trainables.source import architecture_of
@@ -28,10 +28,12 @@ if TYPE_CHECKING:  # the members of these types are the registries' entries, whi
     GeneratorOptions: TypeAlias = Any
     DiscriminatorOptions: TypeAlias = Any
     RegulariserOptions: TypeAlias = Any
+    GeneratorRegulariserOptions: TypeAlias = Any
 else:
     AdversarialName, PolicyName, ReconstructionName = names_of(ADVERSARIAL), names_of(POLICIES), names_of(RECONSTRUCTION)
     TaskOptions, GeneratorOptions = options_union(TASKS), options_union(GENERATORS)
     DiscriminatorOptions, RegulariserOptions = options_union(DISCRIMINATORS), options_union(REGULARISERS)
+    GeneratorRegulariserOptions = options_union(GENERATOR_REGULARISERS)
 
 
 NETWORKS = ("generator", "discriminator")
@@ -95,6 +97,8 @@ class TrialConfig(Options):
     adversarial: AdversarialName = "non_saturating"
     regularisers: tuple[RegulariserOptions, ...] = ()
     """What is added to D's loss."""
+    generator_regularisers: tuple[GeneratorRegulariserOptions, ...] = ()
+    """What is added to G's loss."""
     feature_loss: FeatureLossOptions = FeatureLossOptions()
     reconstruction: ReconstructionOptions = ReconstructionOptions()
     pretrain_kimg: float = Field(0.0, ge=0, allow_inf_nan=False)
@@ -180,6 +184,11 @@ class TrialConfig(Options):
             for index, options in enumerate(self.regularisers)
             if REGULARISERS[options.name].needs_trunk and not _tunes_a_trunk(self.discriminator)
         ]
+        problems += [
+            (f"generator_regularisers.{index}", f"{options.name} needs {_made_of_styles()}, but got {self.generator.name!r}")
+            for index, options in enumerate(self.generator_regularisers)
+            if GENERATOR_REGULARISERS[options.name].needs_styles and not _is_made_of_styles(self.generator.name)
+        ]
         return problems + self._task_problems(task.in_channels > 0)
 
     def _task_problems(self, takes_pictures: bool) -> list[tuple[str, str]]:
@@ -229,6 +238,14 @@ def _tunes_a_trunk(discriminator: Any) -> bool:
     return hasattr(discriminator, "frozen_depth") or any(map(_tunes_a_trunk, getattr(discriminator, "members", ())))
 
 
+def _is_made_of_styles(generator: str) -> bool:
+    return hasattr(GENERATORS[generator], "styles")
+
+
+def _made_of_styles() -> str:
+    return f"a generator made of styles ({', '.join(filter(_is_made_of_styles, GENERATORS))})"
+
+
 def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
     """A trial's configuration as data, with the networks of its source and then the task's ``DEFAULTS`` beneath what is given.
 
@@ -274,8 +291,13 @@ def _of_source(source: str) -> dict[str, Any]:
 
 
 def _with_members(given: Any, held: Mapping[str, Any]) -> Any:
-    """``given``, and where it is an ensemble with a member of the kind that the source holds, that member's options."""
+    """``given``, and where it is an ensemble with a member of the kind that the source holds, that member's options.
+
+    An ensemble that names no members is the source's D beside a projected one (vision-aided, Kumari et al. 2022).
+    """
     members = given.get("members") if isinstance(given, Mapping) else None
+    if members is None and isinstance(given, Mapping) and given.get("name") == "ensemble":
+        members = [{"name": held["name"]}, {"name": "projected"}]
     if not isinstance(members, list | tuple):
         return given
     filled = [{**held, **m} if isinstance(m, Mapping) and m.get("name") == held["name"] else m for m in members]

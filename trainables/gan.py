@@ -14,7 +14,7 @@ import contextlib
 import copy
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -37,7 +37,7 @@ from trainables.networks import (
     parameters_of,
     z_dim_of,
 )
-from trainables.objectives import DiscriminatorPenalties, PictureLosses
+from trainables.objectives import DiscriminatorPenalties, GeneratorPenalties, PictureLosses
 from trainables.optim import build_optimizer, update_ema
 from trainables.source import LoadReport, load_source, partial_start
 
@@ -113,6 +113,7 @@ class GanTrainer:
         # Compiled, D has a forward of its own.
         self._shared_trunk = None if config.speed.compile else self.picture_losses.share_trunk(self.discriminator)
         self.penalties = DiscriminatorPenalties(config.regularisers, config.batch_size, self.discriminator, self.collective)
+        self.generator_penalties = GeneratorPenalties(config.generator_regularisers, self.generator, self.collective)
         self.adaptive: AdaptiveAugment | None = None
         if config.adaptive:
             self.adaptive = AdaptiveAugment(config.adaptive, config.speed.micro_batches).to(self.device)
@@ -181,7 +182,7 @@ class GanTrainer:
         with self.config.speed.autocast(self.device):
             return make_pictures(self.task, self.ema, inputs)
 
-    def _d_losses(self, part: Batch) -> tuple[Tensor, Losses]:
+    def _d_losses(self, part: Batch) -> Iterator[tuple[Tensor, Losses]]:
         speed = self.config.speed
         with torch.no_grad(), speed.autocast(self.device):
             fake = make_pictures(self.task, self._run_generator, speed.images(part.inputs_d), noise="random")
@@ -207,11 +208,16 @@ class GanTrainer:
             with torch.no_grad():
                 right = [torch.cat([(r > 0).flatten(), (f < 0).flatten()]) for r, f in zip(real_logits, fake_logits, strict=True)]
                 losses["d_accuracy"] = self.balance.mean(torch.mean, torch.stack([x.float().mean() for x in right]))
-        return loss, losses
+        yield loss, losses
 
-    def _g_losses(self, part: Batch) -> tuple[Tensor, Losses]:
+    def _g_losses(self, part: Batch) -> Iterator[tuple[Tensor, Losses]]:
+        """First what G's pictures say, then each regulariser apart: only one graph is in memory at a time."""
         with self._shared_trunk.sharing() if self._shared_trunk else contextlib.nullcontext():
-            return self._g_terms(part)
+            terms = self._g_terms(part)
+        yield terms
+        inputs, places = self.config.speed.images(part.inputs_g), self.batches.places(part.rows)
+        for name, term in self.generator_penalties(self.step_index, inputs, places):
+            yield term, {f"g_{name}": term.detach()}
 
     def _g_terms(self, part: Batch) -> tuple[Tensor, Losses]:
         speed = self.config.speed
@@ -241,16 +247,16 @@ class GanTrainer:
         optimizer: torch.optim.Optimizer,
         parameters: list[tuple[str, nn.Parameter]],
         batch: Batch,
-        of: Callable[[Batch], tuple[Tensor, Losses]],
+        of: Callable[[Batch], Iterator[tuple[Tensor, Losses]]],
     ) -> Losses:
-        """One step of ``optimizer`` on the mean loss of the batch's parts; returns the parts' mean losses."""
+        """One step of ``optimizer`` on the mean over the batch's parts of the sum of their losses; returns the parts' means."""
         count = self.config.speed.micro_batches
         optimizer.zero_grad(set_to_none=True)
         totals: Losses = {}
         for part in batch.parts(count):
-            loss, losses = of(part)
-            (loss / count).backward()
-            totals = {name: totals.get(name, 0) + value / count for name, value in losses.items()}
+            for loss, losses in of(part):
+                (loss / count).backward()
+                totals |= {name: totals.get(name, 0) + value / count for name, value in losses.items()}
         self.collective.average_gradients(parameter for _, parameter in parameters)
         optimizer.step()
         return totals
@@ -291,6 +297,7 @@ class GanTrainer:
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
             "regularisers": self.penalties.state_dict(),
+            "generator_regularisers": self.generator_penalties.state_dict(),
             "adaptive": self.adaptive.state_dict() if self.adaptive else {},
         }
 
@@ -311,6 +318,7 @@ class GanTrainer:
         self.generator_optimizer.load_state_dict(state["generator_optimizer"])
         self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
         self.penalties.load_state_dict(state["regularisers"])
+        self.generator_penalties.load_state_dict(state.get("generator_regularisers", {}))  # earlier checkpoints had none
         if self.adaptive:
             self.adaptive.load_state_dict(state["adaptive"])
 

@@ -92,6 +92,23 @@ def make_pictures(task: Task, network: nn.Module, inputs: Tensor, noise: Noise =
         return task.compose(inputs, in_float32(output))
 
 
+def features_of(generator: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
+    """What a generator's layers (``feature_layers``) make of its inputs in training, [N, C, h, w] each, coarse to fine."""
+    found: dict[str, Tensor] = {}
+    layers: list[str] = generator.feature_layers  # type: ignore[assignment]
+
+    def keeping(layer: str) -> Any:
+        return lambda module, args, output: found.update({layer: output})
+
+    hooks = [generator.get_submodule(layer).register_forward_hook(keeping(layer)) for layer in layers]
+    try:
+        _ = generator(inputs, noise="random") if z_dim_of(generator) else generator(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
 @torch.no_grad()
 def follow_spectral_norms(discriminator: nn.Module) -> None:
     """One step of the power iterations that estimate the weights' spectral norms (Miyato et al. 2018, algorithm 1).

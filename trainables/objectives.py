@@ -1,4 +1,4 @@
-"""What is added to the adversarial losses: G's picture losses, and D's regularisers."""
+"""What is added to the adversarial losses: G's picture losses, and the regularisers of D and of G."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from trainables.batches import Batch, Images
 from trainables.collective import Collective
 from trainables.config import TrialConfig
 from trainables.losses import (
+    GENERATOR_REGULARISERS,
     RECONSTRUCTION,
     REGULARISERS,
     DiscriminatorStep,
+    GeneratorStep,
     Regulariser,
     feature_loss,
     gram_distance,
     gram_matrices,
 )
-from trainables.networks import parameters_of
+from trainables.networks import device_of, features_of, parameters_of
+from trainables.registry import Registry
 from trainables.tasks import Task
 
 _STYLE_BATCH = 32
@@ -95,22 +98,42 @@ class PictureLosses:
         return {layer: total / len(style) for layer, total in totals.items()}
 
 
-class DiscriminatorPenalties(nn.Module):
-    """The regularisers of D that a trial asks for, each at its own interval of steps; their state is in the state_dict."""
+class Penalties(nn.Module):
+    """A network's regularisers that a trial asks for, each at its own interval of steps; their state is in the state_dict."""
+
+    def __init__(self, registry: Registry[Any], options: Sequence[Any], network: nn.Module, collective: Collective) -> None:
+        super().__init__()
+        terms: list[Regulariser[Any]] = [registry[o.name](o) for o in options]
+        self.terms = nn.ModuleList(terms).to(device_of(network))
+        self._network, self._collective = [network], collective  # in a list: it is no part of this module's state
+        self._trained = parameters_of(network)
+        self._initial: Mapping[str, Tensor] | None = None
+        if any(term.needs_initial for term in terms):
+            self._initial = {name: parameter.detach().clone() for name, parameter in self._trained}
+        start_is_needed = any(term.needs_start for term in terms)
+        self._start: list[Any] = [copy.deepcopy(network).requires_grad_(False)] if start_is_needed else []
+
+    @property
+    def network(self) -> Any:
+        """The one that is trained."""
+        return self._network[0]
+
+    def due(self, step: int) -> list[Any]:
+        """The regularisers that are added at ``step``."""
+        return [term for term in self.terms if step % term.options.every == 0]  # type: ignore[union-attr, operator]
+
+    def weighted(self, due: Sequence[Any], seen: Any) -> Iterator[tuple[str, Tensor]]:
+        """(name, weighted value) of each; each is computed when it is asked for."""
+        for term in due:
+            yield term.options.name, term(seen, self._collective) * (term.strength(seen) * term.options.every)
+
+
+class DiscriminatorPenalties(Penalties):
+    """The regularisers of D."""
 
     def __init__(self, options: Sequence[Any], batch_size: int, discriminator: nn.Module, collective: Collective) -> None:
-        super().__init__()
+        super().__init__(REGULARISERS, options, discriminator, collective)
         self.batch_size = batch_size
-        self.terms = nn.ModuleList(REGULARISERS[o.name](o) for o in options)
-        self.terms.to(next(discriminator.parameters()).device)
-        self._discriminator, self._collective = [discriminator], collective  # in a list: D is no part of this module's state
-        self._trained = parameters_of(discriminator)
-        regularisers: list[Regulariser] = list(self.terms)  # type: ignore[arg-type]
-        self._initial: Mapping[str, Tensor] | None = None
-        if any(r.needs_initial for r in regularisers):
-            self._initial = {name: parameter.detach().clone() for name, parameter in self._trained}
-        trunk_is_needed = any(r.needs_trunk for r in regularisers)
-        self._pretrained = [copy.deepcopy(discriminator).requires_grad_(False)] if trunk_is_needed else []
 
     def forward(
         self,
@@ -129,24 +152,47 @@ class DiscriminatorPenalties(nn.Module):
             condition: what a conditional D saw beside either, [N, C, R, R]; else None.
             mix: see `DiscriminatorStep`.
         """
-        terms: list[Any] = list(self.terms)
-        due = [term for term in terms if step % term.options.every == 0]
-        if not due:
+        if not (due := self.due(step)):
             return
-        discriminator = self._discriminator[0]
         seen = DiscriminatorStep(
-            logits=functools.partial(discriminator, condition=condition),
+            logits=functools.partial(self.network, condition=condition),
             real=real,
             fake=fake,
             real_logits=logits[0],
             fake_logits=logits[1],
             mix=mix,
             batch_size=self.batch_size,
-            balance=discriminator.balance,  # type: ignore[arg-type]
+            balance=self.network.balance,
             trained=self._trained,
             initial=self._initial,
-            features=discriminator.features if self._pretrained else None,  # type: ignore[arg-type]
-            initial_features=self._pretrained[0].features if self._pretrained else None,  # type: ignore[arg-type]
+            features=functools.partial(self.network.features, condition=condition) if self._start else None,
+            initial_features=functools.partial(self._start[0].features, condition=condition) if self._start else None,
         )
-        for term in due:
-            yield term.options.name, term(seen, self._collective) * (term.strength(seen) * term.options.every)
+        yield from self.weighted(due, seen)
+
+
+class GeneratorPenalties(Penalties):
+    """The regularisers of G."""
+
+    def __init__(self, options: Sequence[Any], generator: nn.Module, collective: Collective) -> None:
+        super().__init__(GENERATOR_REGULARISERS, options, generator, collective)
+
+    def forward(self, step: int, inputs: Tensor, places: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """(name, weighted value) of each regulariser that is due at ``step``.
+
+        Args:
+            inputs: G's, latents [N, z_dim] or conditions [N, C, R, R].
+            places: see `GeneratorStep`.
+        """
+        if not (due := self.due(step)):
+            return
+        seen = GeneratorStep(
+            generator=self.network,
+            inputs=inputs,
+            places=places,
+            trained=self._trained,
+            initial=self._initial,
+            features=functools.partial(features_of, self.network) if self._start else None,
+            initial_features=functools.partial(features_of, self._start[0]) if self._start else None,
+        )
+        yield from self.weighted(due, seen)

@@ -256,6 +256,10 @@ def test_features_are_those_of_the_trunk_that_is_trained() -> None:
         got = build("trunk", scales=2, **options).features(images())
         assert got.keys() == wanted.keys()
         assert all(torch.equal(got[key], wanted[key]) for key in wanted)
+    assert build("stylegan2").features(images()).keys() == {"b32", "b16", "b8"}
+    conditional = build("stylegan2", conditional=True, condition_channels=2)
+    seen = [conditional.features(images(), condition(seed=seed))["b8"] for seed in (1, 2)]
+    assert not torch.allclose(*seen)
     members = [{"name": "patch"}, {"name": "trunk", "scales": 2}, {"name": "projected"}]
     assert build("ensemble", members=members).features(images()).keys() == {"1.blocks.4", "1.blocks.6"}
     assert build("projected").features(images()) == build("patch").features(images()) == {}

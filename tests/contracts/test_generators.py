@@ -15,6 +15,8 @@ from torch import Tensor
 from tests.contracts.closeness import assert_same_up_to_summation
 from trainables.backbones import BACKBONES, Backbone, load_backbone
 from trainables.generators import GENERATORS, Frame
+from trainables.layers.keyed_noise import keys_of
+from trainables.networks import features_of
 
 # Of strides 1, 4 (basic blocks), 4 (bottlenecks), 2 (depthwise), 2 without padding.
 TRUNKS = ("vgg16", "resnet18", "resnet50", "efficientnet_lite0", "squeezenet1_1")
@@ -198,6 +200,41 @@ def test_a_picture_does_not_depend_on_who_shares_the_batch(name: str, trunk: str
     with torch.no_grad():
         assert_same_up_to_summation(generator(x[1:2]), generator(x)[1:2])
     assert all(torch.equal(value, before[key]) for key, value in generator.state_dict().items()), "a forward changes nothing"
+
+
+@every_case
+def test_features_are_maps_coarse_to_fine_that_the_input_decides(name: str, trunk: str) -> None:
+    generator = after_a_step(build(name, trunk))
+    x = inputs(generator, 3)
+    with torch.no_grad():
+        features, alone = features_of(generator, x), features_of(generator, x[1:2])
+    assert list(features) == generator.feature_layers
+    sides = [feature.shape[-1] for feature in features.values()]
+    assert len(sides) > 1
+    if name != "stylegan3":  # whose layers have margins, but the last
+        assert sides == sorted(sides)
+    for layer, feature in features.items():
+        assert feature.shape[0] == 3
+        assert feature.ndim == 4
+        assert not torch.allclose(feature[0], feature[1])
+        assert_same_up_to_summation(alone[layer], feature[1:2])
+    assert not any(module._forward_hooks for module in generator.modules())
+
+
+@every_noise_case
+def test_one_made_of_styles_makes_its_pictures_of_them(name: str, trunk: str) -> None:
+    if not hasattr(GENERATORS[name], "styles"):
+        return
+    generator = build(name, trunk).train()
+    z = inputs(generator, 2)
+    with torch.no_grad():
+        for noise, keys in (("const", None), ("random", keys_of(z))):
+            styles = generator.styles(z, noise=noise)
+            assert styles.shape[0] == 2
+            assert styles.ndim == 3
+            assert torch.equal(generator.pictures(styles, keys), generator(z, noise=noise))
+            other = generator.styles(z, truncation=0.5, noise=noise)
+            assert torch.equal(generator.pictures(other, keys), generator(z, truncation=0.5, noise=noise))
 
 
 @every_case

@@ -28,7 +28,14 @@ from trainables.data import ImageDataset
 from trainables.discriminators import DISCRIMINATORS
 from trainables.gan import GanTrainer
 from trainables.generators import GENERATORS
-from trainables.losses import ADVERSARIAL, FEATURE_DISTANCES, FEATURE_FORMS, RECONSTRUCTION, REGULARISERS
+from trainables.losses import (
+    ADVERSARIAL,
+    FEATURE_DISTANCES,
+    FEATURE_FORMS,
+    GENERATOR_REGULARISERS,
+    RECONSTRUCTION,
+    REGULARISERS,
+)
 from trainables.tasks import TASKS
 
 Pair = tuple[ImageDataset, ImageDataset]
@@ -69,6 +76,7 @@ def test_every_entry_of_every_registry_is_in_a_trial() -> None:
         "conditional discriminator": {c.discriminator.name for c in configs if c.discriminator.conditional},
         "adversarial": {c.adversarial for c in configs},
         "regulariser": {r.name for c in configs for r in c.regularisers},
+        "regulariser of the generator": {r.name for c in configs for r in c.generator_regularisers},
         "form": {c.feature_loss.form for c in configs},
         "distance": {c.feature_loss.distance for c in configs},
         "reconstruction": {c.reconstruction.name for c in configs if c.reconstruction.weight},
@@ -81,6 +89,7 @@ def test_every_entry_of_every_registry_is_in_a_trial() -> None:
         "conditional discriminator": DISCRIMINATORS,
         "adversarial": ADVERSARIAL,
         "regulariser": REGULARISERS,
+        "regulariser of the generator": GENERATOR_REGULARISERS,
         "form": FEATURE_FORMS,
         "distance": FEATURE_DISTANCES,
         "reconstruction": RECONSTRUCTION,
@@ -210,6 +219,7 @@ WITHOUT_WHOLE_BATCH_TERMS: dict[str, TrialConfig] = {
         ("moments", "euclidean"),
         feature_loss={"layers": ()},
         regularisers=[{"name": name} for name in REGULARISERS if name != "lecam"],
+        generator_regularisers=[{"name": name} for name in GENERATOR_REGULARISERS if name != "path_length"],
         adaptive=OPTIONS["adaptive augmentation"].adaptive,
     ),
     "from pictures": trial(
@@ -301,6 +311,10 @@ def test_style_is_learnt_from_gram_matrices(images: Pair) -> None:
         (
             {"regularisers": [{"name": "r1"}, {"name": "feature_distillation"}]},
             r"regularisers\.1: feature_distillation needs a discriminator that tunes a pretrained trunk, but got 'patch'",
+        ),
+        (
+            {"generator_regularisers": [{"name": "l2_sp"}, {"name": "path_length"}]},
+            r"generator_regularisers\.1: path_length needs a generator made of styles \(stylegan2, .*\), but got 'compact'",
         ),
     ],
 )

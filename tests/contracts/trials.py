@@ -31,7 +31,14 @@ from trainables.discriminators import DISCRIMINATORS
 from trainables.gan import GanTrainer
 from trainables.generators import GENERATORS, Frame
 from trainables.generators.adaptation import ADAPTATIONS
-from trainables.losses import ADVERSARIAL, FEATURE_DISTANCES, FEATURE_FORMS, RECONSTRUCTION, REGULARISERS
+from trainables.losses import (
+    ADVERSARIAL,
+    FEATURE_DISTANCES,
+    FEATURE_FORMS,
+    GENERATOR_REGULARISERS,
+    RECONSTRUCTION,
+    REGULARISERS,
+)
 from trainables.losses.feature_forms import EUCLIDEAN_FORMS
 from trainables.tasks import TASKS
 
@@ -46,6 +53,15 @@ _TRUNK = {"name": "trunk", "frozen_depth": 3, "scales": 2, "head_channels": 8}
 _SMALL: dict[str, dict[str, Any]] = {
     "compact": {"z_dim": 8, "channels": 8, "max_channels": 16},
     "stylegan2": {"z_dim": 8, "w_dim": 8, "mapping_layers": 2, "channel_base": 128, "channel_max": 16, "style_mixing": 0.5},
+    "stylegan3": {
+        "z_dim": 8,
+        "w_dim": 8,
+        "channel_base": 128,
+        "channel_max": 8,
+        "num_layers": 4,
+        "num_critical": 2,
+        "margin_size": 4,
+    },
     "inverted_trunk": {"z_dim": 8},
     "encoder_decoder": {"channels": 8},
     "unet": {"channels": 8, "depth": 2},
@@ -117,6 +133,12 @@ def _regulariser(name: str) -> list[dict[str, Any]]:
     return [{"name": name, "every": 2}]
 
 
+def _of_generator(name: str) -> list[dict[str, Any]]:
+    """All regularisers that suit this generator."""
+    has_styles = hasattr(GENERATORS[name], "styles")
+    return [{"name": n, "every": 2} for n, kind in GENERATOR_REGULARISERS.items() if has_styles or not kind.needs_styles]
+
+
 def _longest(*collections: Collection[Any]) -> int:
     return max(len(collection) for collection in collections)
 
@@ -143,6 +165,7 @@ def _from_noise() -> Iterator[tuple[str, TrialConfig]]:
                 form,
                 adversarial=adversarial,
                 regularisers=_regulariser(regulariser),
+                generator_regularisers=_of_generator(generator) if i < len(generators) else (),
                 augment=(_turn(POLICIES, i),),
             ),
         )
@@ -164,6 +187,7 @@ def _from_pictures() -> Iterator[tuple[str, TrialConfig]]:
                 discriminator,
                 form,
                 regularisers=_regulariser(regulariser),
+                generator_regularisers=_of_generator(generator) if i < len(generators) else (),
                 reconstruction={"name": reconstruction, "weight": 10},
             ),
         )
@@ -189,6 +213,22 @@ OPTIONS: dict[str, TrialConfig] = {
         adaptive=ADAPTIVE,
         regularisers=[*_regulariser("r1"), *_regulariser("lecam")],
         speed={"micro_batches": 2},
+    ),
+    # Of six samples in a part two are looked at: with three workers one has none of them.
+    "path length of few": trial(
+        "generation",
+        "stylegan2",
+        "patch",
+        ("moments", "euclidean"),
+        generator_regularisers=[{"name": "path_length", "every": 2, "batch_shrink": 4}],
+        speed={"micro_batches": 2},
+    ),
+    "distilled StyleGAN2's D": trial(
+        "generation",
+        "compact",
+        _discriminator_entry("stylegan2") | {"frozen_depth": 1},
+        ("moments", "euclidean"),
+        regularisers=_regulariser("feature_distillation"),
     ),
     "projected as in the paper": trial(
         "generation", "compact", _PROJECTED | {"heads": "paper", "input_px": 32}, ("moments", "euclidean"), adversarial="hinge"
@@ -285,7 +325,7 @@ def trained(images: tuple[ImageDataset, ImageDataset], config: TrialConfig, coll
 def networks_of(trainer: GanTrainer) -> dict[str, dict[str, Tensor]]:
     """Copies of all that training changes, but for the optimizers' moments, which show in what they move."""
     state = trainer.state_dict()
-    names = ("generator", "ema", "discriminator", "regularisers", "adaptive")
+    names = ("generator", "ema", "discriminator", "regularisers", "generator_regularisers", "adaptive")
     return {name: {key: value.clone() for key, value in state[name].items()} for name in names}
 
 

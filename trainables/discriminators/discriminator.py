@@ -41,8 +41,11 @@ class Discriminator(nn.Module):
         """
         raise NotImplementedError
 
-    def features(self, images: Tensor) -> dict[str, Tensor]:
-        """The trunk's [N, C, h, w] features that the heads read, by layer; empty without a trunk that is trained."""
+    def features(self, images: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+        """The [N, C, h, w] features that the heads read, by layer; empty without pretrained ones that are trained.
+
+        Arguments as for `forward`.
+        """
         return {}
 
     @classmethod

@@ -75,18 +75,21 @@ class EnsembleDiscriminator(Discriminator):
             MEMBERS[member.name](member, trunk, condition_channels, resolution) for member in options.members
         )
         heads = [int(member.head_count) for member in self.members]  # type: ignore[arg-type]
-        self.head_count, self.balance = sum(heads), Balance(heads, options.weights or (1.0,) * len(heads))
+        self.head_count, self.balance = (
+            sum(heads),
+            Balance(heads, options.weights or (1.0,) * len(heads), [bool(member.trunkless) for member in self.members]),
+        )
         self.group = math.lcm(*(member.group for member in self.members))  # type: ignore[arg-type]
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
         return [logits for member in self.members for logits in member(images, condition)]
 
-    def features(self, images: Tensor) -> dict[str, Tensor]:
+    def features(self, images: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
         """Each member's, under its index: ``0.blocks.4``."""
         return {
             f"{index}.{layer}": x
             for index, member in enumerate(self.members)
-            for layer, x in member.features(images).items()  # type: ignore[operator]
+            for layer, x in member.features(images, condition).items()  # type: ignore[operator]
         }
 
     @classmethod

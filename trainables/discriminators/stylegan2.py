@@ -7,6 +7,7 @@ Parameters have the official names and scales. The one layer that looks at sever
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -79,10 +80,7 @@ class StyleGan2Discriminator(Discriminator):
         """``labels``: [N, c_dim], one-hot; None without classes."""
         if len(images) % self.group:
             raise ValueError(f"images must come in groups of mbstd_group, {self.group}, but there are {len(images)}")
-        x = None
-        image: Tensor | None = torch.cat([images, required(condition)], dim=1) if self.conditional else images
-        for r in self.resolutions:
-            x, image = self.get_submodule(f"b{r}")(x, image)
+        *_, (_, x, image) = self._through_blocks(images, condition)
         logits = self.b4(x, image)
         if self.c_dim:
             if labels is None or labels.shape[1] != self.c_dim:
@@ -90,6 +88,19 @@ class StyleGan2Discriminator(Discriminator):
             projected = self.mapping(None, labels)
             logits = (logits * projected).sum(dim=1, keepdim=True) / math.sqrt(projected.shape[1])
         return [logits[:, :, None, None]]
+
+    def features(self, images: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+        """What its blocks above 4 px make of images, by their names, fine to coarse."""
+        return {name: x for name, x, _ in self._through_blocks(images, condition)}
+
+    def _through_blocks(self, images: Tensor, condition: Tensor | None) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+        """After each: its name, features and the image that the next one sees."""
+        x: Tensor | None = None
+        image: Tensor | None = torch.cat([images, required(condition)], dim=1) if self.conditional else images
+        for r in self.resolutions:
+            x, image = self.get_submodule(f"b{r}")(x, image)
+            assert x is not None
+            yield f"b{r}", x, image
 
     @classmethod
     def unfit(cls, options: StyleGan2Options, info: Any, resolution: int, condition_channels: int = 0) -> list[Problem]:

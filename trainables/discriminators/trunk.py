@@ -61,7 +61,7 @@ class TrunkDiscriminator(Discriminator):
             maps = self.embedding(condition, maps)
         return [head(x) for head, x in zip(self.heads, maps, strict=True)]
 
-    def features(self, images: Tensor) -> dict[str, Tensor]:
+    def features(self, images: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
         return self.backbone(images, self.layers, self.input_px)
 
     @classmethod

@@ -50,6 +50,11 @@ class CompactGenerator(nn.Module):
         self.blocks = nn.ModuleList(_UpBlock(before, after, options.z_dim) for before, after in pairwise(widths))
         self.to_image = nn.Conv2d(widths[-1], frame.out_channels, 3, padding=1)
 
+    @property
+    def feature_layers(self) -> list[str]:
+        """Names of the submodules whose outputs are its features, coarse to fine."""
+        return [f"blocks.{index}" for index in range(len(self.blocks))]
+
     @staticmethod
     def unfit(options: CompactOptions, frame: Frame, info: Any) -> str | None:
         """What does not fit ``frame``; None when all does. ``info``, the trunk's, does not matter."""

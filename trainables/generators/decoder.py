@@ -55,6 +55,11 @@ class SubpixelDecoder(nn.Module):
         nn.init.zeros_(self.to_image.weight)
         nn.init.zeros_(self.to_image.bias)  # type: ignore[arg-type]
 
+    @property
+    def feature_layers(self) -> list[str]:
+        """Names of the submodules whose outputs are its features, coarse to fine."""
+        return ["bottom", *(f"steps.{index}" for index in range(len(self.steps)))]
+
     def forward(self, images: Tensor, features: Sequence[Tensor]) -> Tensor:
         x = self.bottom(features[-1])
         for step, skip, level in zip(self.steps, self.skips, [*reversed(features[:-1]), images], strict=True):

@@ -56,6 +56,11 @@ class EncoderDecoderGenerator(nn.Module):
         levels = [Level(layer.channels, layer.stride) for layer in layers]
         self.decoder = SubpixelDecoder(levels, frame.in_channels, frame.out_channels, options.channels)
 
+    @property
+    def feature_layers(self) -> list[str]:
+        """Names of the submodules whose outputs are its features, coarse to fine."""
+        return [f"decoder.{name}" for name in self.decoder.feature_layers]
+
     @staticmethod
     def unfit(options: EncoderDecoderOptions, frame: Frame, info: Any) -> str | None:
         """What does not fit the frame or the trunk that ``info`` describes; None when all does."""

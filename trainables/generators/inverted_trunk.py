@@ -81,6 +81,13 @@ class InvertedTrunkGenerator(nn.Module):
             for convolution in _inverted_convs(stage):
                 convolution.convolution.weight.requires_grad_(False)
 
+    @property
+    def feature_layers(self) -> list[str]:
+        """Names of the submodules whose outputs are its features, coarse to fine."""
+        doublings = [f"doublings.{index}" for index in range(len(self.doublings))]
+        stages = [f"stages.{index}" for index in reversed(range(1, len(self.stages)))]  # the first one makes the picture
+        return ["stem", *doublings, *stages]
+
     @staticmethod
     def unfit(options: InvertedTrunkOptions, frame: Frame, info: Any) -> str | None:
         """What does not fit the frame or the trunk that ``info`` describes; None when all does."""

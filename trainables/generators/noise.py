@@ -5,12 +5,22 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from torch import Tensor
 
 Noise: TypeAlias = Literal["const", "random"]
 """Whether the noise that layers add is always the same, as for evaluation, or each sample's own, as in training."""
+
+
+class StyleBased(Protocol):
+    """A generator whose picture is made of a style for each of its layers, L of them."""
+
+    def styles(self, z: Tensor, labels: Tensor | None = None, *, truncation: float = 1.0, noise: Noise = "const") -> Tensor:
+        """Latents [N, z_dim] → each layer's style, [N, L, w_dim]; arguments as of the generator itself."""
+
+    def pictures(self, styles: Tensor, keys: Tensor | None = None) -> Tensor:
+        """Those → pictures; ``keys`` are the samples' (`keys_of`) for random noise, None for constant noise."""
 
 
 def labels_problem(c_dim: int, labels: Tensor | None) -> None:

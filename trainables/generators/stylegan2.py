@@ -87,6 +87,11 @@ class StyleGan2Generator(nn.Module):
         self.miner_alone_kimg = options.miner_alone_kimg
         adapt(self, options.adapt, options.adapt_rank, lambda name: _is_frozen(name, options.frozen))
 
+    @property
+    def feature_layers(self) -> list[str]:
+        """Names of the submodules whose outputs are its features, coarse to fine."""
+        return [f"synthesis.b{resolution}.conv1" for resolution in self.synthesis.resolutions]
+
     @staticmethod
     def unfit(options: StyleGan2Options, frame: Frame, info: Any) -> str | None:
         """What does not fit ``frame``; None when all does. ``info``, the trunk's, does not matter."""
@@ -101,12 +106,19 @@ class StyleGan2Generator(nn.Module):
         truncation: ψ, how far styles go from their mean; 1 all the way.
         noise: "const" takes each layer's own constant noise; "random" draws it, keyed by z, and in training mode mixes styles.
         """
+        styles = self.styles(z, labels, truncation=truncation, noise=noise)
+        return self.pictures(styles, keys_of(z) if noise == "random" else None)
+
+    def styles(self, z: Tensor, labels: Tensor | None = None, *, truncation: float = 1.0, noise: Noise = "const") -> Tensor:
+        """See `StyleBased`; with "random" noise and in training mode, mixed."""
         labels_problem(self.c_dim, labels)
-        w = self.style(z, labels, truncation)
-        styles = w[:, None].expand(-1, self.synthesis.styles, -1)
-        keys = keys_of(z) if noise == "random" else None
-        if keys is not None and self.training and self.style_mixing:
-            styles = self._mixed(styles, keys, labels, truncation)
+        styles = self.style(z, labels, truncation)[:, None].expand(-1, self.synthesis.styles, -1)
+        if noise == "random" and self.training and self.style_mixing:
+            styles = self._mixed(styles, keys_of(z), labels, truncation)
+        return styles
+
+    def pictures(self, styles: Tensor, keys: Tensor | None = None) -> Tensor:
+        """See `StyleBased`."""
         return self.synthesis(styles, keys)
 
     def style(self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:

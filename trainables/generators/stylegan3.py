@@ -90,6 +90,11 @@ class StyleGan3Generator(nn.Module):
         self.mapping = Mapping(options.z_dim, options.c_dim, options.w_dim, options.mapping_layers)
         self.synthesis = Synthesis(options, frame)
 
+    @property
+    def feature_layers(self) -> list[str]:
+        """Names of the submodules whose outputs are its features, coarse to fine."""
+        return [f"synthesis.{name}" for name in self.synthesis.names[:-1]]
+
     @staticmethod
     def unfit(options: StyleGan3Options, frame: Frame, info: Any) -> str | None:
         """What does not fit ``frame``; None when all does. ``info``, the trunk's, does not matter."""
@@ -104,9 +109,16 @@ class StyleGan3Generator(nn.Module):
         truncation: ψ, how far styles go from their mean; 1 all the way.
         noise: makes no difference: this network has none.
         """
+        return self.pictures(self.styles(z, labels, truncation=truncation, noise=noise))
+
+    def styles(self, z: Tensor, labels: Tensor | None = None, *, truncation: float = 1.0, noise: Noise = "const") -> Tensor:
+        """See `StyleBased`."""
         labels_problem(self.c_dim, labels)
-        w = self.style(z, labels, truncation)
-        return self.synthesis(w[:, None].expand(-1, self.synthesis.styles, -1))
+        return self.style(z, labels, truncation)[:, None].expand(-1, self.synthesis.styles, -1)
+
+    def pictures(self, styles: Tensor, keys: Tensor | None = None) -> Tensor:
+        """See `StyleBased`; ``keys`` make no difference."""
+        return self.synthesis(styles)
 
     def style(self, z: Tensor, labels: Tensor | None = None, truncation: float = 1.0) -> Tensor:
         """Latents [N, z_dim] → styles [N, w_dim]."""

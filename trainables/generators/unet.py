@@ -42,6 +42,11 @@ class UnetGenerator(nn.Module):
         self.encoder = nn.ModuleList(_halving(before, after) for before, after in pairwise(widths))
         self.decoder = SubpixelDecoder(levels, frame.in_channels, frame.out_channels, options.channels)
 
+    @property
+    def feature_layers(self) -> list[str]:
+        """Names of the submodules whose outputs are its features, coarse to fine."""
+        return [f"decoder.{name}" for name in self.decoder.feature_layers]
+
     @staticmethod
     def unfit(options: UnetOptions, frame: Frame, info: Any) -> str | None:
         """What does not fit ``frame``; None when all does. ``info``, the trunk's, does not matter."""

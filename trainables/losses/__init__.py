@@ -14,20 +14,23 @@ from trainables.losses.adversarial import (
 from trainables.losses.discriminator_step import DiscriminatorStep
 from trainables.losses.feature_forms import FEATURE_DISTANCES, FEATURE_FORMS
 from trainables.losses.feature_loss import FeatureLossOptions, feature_loss
+from trainables.losses.generator_step import GeneratorStep
 from trainables.losses.gram import gram_distance, gram_matrices
 from trainables.losses.reconstruction import ReconstructionLoss, charbonnier, l1, l2
-from trainables.losses.regularisers import REGULARISERS, Regulariser
+from trainables.losses.regularisers import GENERATOR_REGULARISERS, REGULARISERS, Regulariser
 from trainables.registry import Registry
 
 __all__ = [
     "ADVERSARIAL",
     "FEATURE_DISTANCES",
     "FEATURE_FORMS",
+    "GENERATOR_REGULARISERS",
     "RECONSTRUCTION",
     "REGULARISERS",
     "AdversarialLoss",
     "DiscriminatorStep",
     "FeatureLossOptions",
+    "GeneratorStep",
     "ReconstructionLoss",
     "Regulariser",
     "feature_loss",

@@ -37,6 +37,6 @@ class DiscriminatorStep:
     initial: Mapping[str, Tensor] | None = None
     """Their values when training began; given to regularisers with ``needs_initial``."""
     features: Features | None = None
-    """D's trunk: images → features by layer, [N, C, h, w]; given to regularisers with ``needs_trunk``."""
+    """D with its condition bound: images → features by layer, [N, C, h, w]; given to regularisers with ``needs_start``."""
     initial_features: Features | None = None
-    """The trunk as it was when training began, of the same layers; given to regularisers with ``needs_trunk``."""
+    """The same of D as it was when training began; given to regularisers with ``needs_start``."""

@@ -19,7 +19,15 @@ from trainables.augment import POLICIES
 from trainables.backbones import BACKBONES, BackboneInfo
 from trainables.discriminators import DISCRIMINATORS
 from trainables.generators import GENERATORS
-from trainables.losses import ADVERSARIAL, FEATURE_DISTANCES, FEATURE_FORMS, RECONSTRUCTION, REGULARISERS, adversarial
+from trainables.losses import (
+    ADVERSARIAL,
+    FEATURE_DISTANCES,
+    FEATURE_FORMS,
+    GENERATOR_REGULARISERS,
+    RECONSTRUCTION,
+    REGULARISERS,
+    adversarial,
+)
 from trainables.metrics import KINDS, artfid
 from trainables.metrics.paired import PAIRED
 from trainables.registry import Options
@@ -78,6 +86,12 @@ def sections() -> list[Section]:
         _section("Discriminators", "trial.discriminator", _meanings(DISCRIMINATORS), DISCRIMINATORS),
         _section("Adversarial losses", "trial.adversarial", {name: _comment(adversarial, name) for name in ADVERSARIAL}),
         _section("Regularisers of the discriminator", "trial.regularisers", _meanings(REGULARISERS), REGULARISERS),
+        _section(
+            "Regularisers of the generator",
+            "trial.generator_regularisers",
+            _meanings(GENERATOR_REGULARISERS),
+            GENERATOR_REGULARISERS,
+        ),
         _section("Forms of the feature loss", "trial.feature_loss.form", _meanings(FEATURE_FORMS)),
         _section("Distances of features", "trial.feature_loss.distance", _meanings(FEATURE_DISTANCES)),
         _section("Reconstruction losses", "trial.reconstruction.name", _meanings(RECONSTRUCTION)),

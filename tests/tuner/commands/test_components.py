@@ -12,7 +12,7 @@ from trainables.backbones import BACKBONES
 from trainables.config import TrialConfig
 from trainables.discriminators import DISCRIMINATORS
 from trainables.generators import GENERATORS
-from trainables.losses import REGULARISERS
+from trainables.losses import GENERATOR_REGULARISERS, REGULARISERS
 from trainables.registry import Registry
 from trainables.tasks import TASKS
 from tuner.cli import app
@@ -47,7 +47,10 @@ def test_every_component_says_what_it_is() -> None:
             assert all(len(option.meaning) > 5 for option in entry.options), entry.name
 
 
-@pytest.mark.parametrize("registry", [TASKS, GENERATORS, DISCRIMINATORS, REGULARISERS, SCHEDULERS], ids=lambda r: r.kind)
+REGISTRIES = (TASKS, GENERATORS, DISCRIMINATORS, REGULARISERS, GENERATOR_REGULARISERS, SCHEDULERS)
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda r: r.kind)
 def test_every_option_of_every_entry_is_there(registry: Registry) -> None:  # type: ignore[type-arg]
     found = {entry.name: entry for section in sections() for entry in section.entries if section.key == _KEYS[registry.kind]}
     assert set(found) == set(registry)
@@ -63,6 +66,7 @@ _KEYS = {
     "generator": "trial.generator",
     "discriminator": "trial.discriminator",
     "regulariser": "trial.regularisers",
+    "regulariser of the generator": "trial.generator_regularisers",
     "scheduler": "scheduler",
 }
 

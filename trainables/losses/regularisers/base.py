@@ -1,16 +1,18 @@
-"""What the regularisers of D have in common."""
+"""What the regularisers of D and of G have in common."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.collective import Collective
-from trainables.losses.discriminator_step import DiscriminatorStep
 from trainables.registry import Options
+
+Step = TypeVar("Step", contravariant=True)
+"""What it may look at: a `DiscriminatorStep` or a `GeneratorStep`."""
 
 
 class RegulariserOptions(Options):
@@ -24,26 +26,30 @@ class WeightedOptions(RegulariserOptions):
     """Options of a regulariser that is weighed by one number."""
 
     weight: float = Field(1.0, ge=0, allow_inf_nan=False)
-    """What the regulariser is multiplied by in D's loss."""
+    """What the regulariser is multiplied by in the loss of its network."""
 
 
-class Regulariser(nn.Module, ABC):
-    """A term of D's loss beside the adversarial one. What changes from step to step is kept in buffers."""
+class Regulariser(nn.Module, ABC, Generic[Step]):
+    """A term of D's or G's loss beside the adversarial one. What changes from step to step is kept in buffers."""
 
     Options: ClassVar[type[Any]]
     needs_initial: ClassVar[bool] = False
-    """Whether it looks at `DiscriminatorStep.initial`."""
+    """Whether it looks at the step's ``initial``."""
+    needs_start: ClassVar[bool] = False
+    """Whether it looks at the step's ``features`` and ``initial_features``."""
     needs_trunk: ClassVar[bool] = False
-    """Whether it looks at `DiscriminatorStep.features` and `DiscriminatorStep.initial_features`."""
+    """Whether D must be made of a pretrained network that it tunes."""
+    needs_styles: ClassVar[bool] = False
+    """Whether G must be made of styles."""
 
     def __init__(self, options: Any) -> None:
         super().__init__()
         self.options = options
 
     @abstractmethod
-    def forward(self, step: DiscriminatorStep, collective: Collective) -> Tensor:
+    def forward(self, step: Step, collective: Collective) -> Tensor:
         """The unweighted scalar of this worker's share; its mean over the workers is the value of the global batch."""
 
-    def strength(self, step: DiscriminatorStep) -> float:
-        """What that is multiplied by in D's loss, but for ``every``."""
+    def strength(self, step: Step) -> float:
+        """What that is multiplied by in the loss, but for ``every``."""
         return float(self.options.weight)

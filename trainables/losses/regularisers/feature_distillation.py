@@ -1,7 +1,8 @@
-"""Feature distillation of D: its trunk goes on seeing real images as the pretrained trunk does (Mo et al. 2020)."""
+"""Feature distillation of D: it goes on seeing real images as it did when it was pretrained (Mo et al. 2020)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -20,7 +21,7 @@ class FeatureDistillationOptions(WeightedOptions):
     name: Literal["feature_distillation"] = "feature_distillation"
 
 
-class FeatureDistillation(Regulariser):
+class FeatureDistillation(Regulariser[DiscriminatorStep]):
     """E ||f/||f|| - f⁰/||f⁰||||² over real images, averaged over layers; f is a sample's whole feature map.
 
     Normalised by its length, a layer counts the same whatever the scale of its features: each term is 2 - 2 cos, in [0, 4].
@@ -30,7 +31,7 @@ class FeatureDistillation(Regulariser):
     """
 
     Options = FeatureDistillationOptions
-    needs_trunk = True
+    needs_start = needs_trunk = True
 
     def forward(self, step: DiscriminatorStep, collective: Collective) -> Tensor:
         assert step.features is not None
@@ -40,8 +41,12 @@ class FeatureDistillation(Regulariser):
             raise ValueError("regulariser 'feature_distillation' needs a discriminator with a pretrained trunk")
         with torch.no_grad():
             wanted = step.initial_features(step.real)
-        terms = [(_unit(x) - _unit(wanted[layer])).square().sum(1).mean() for layer, x in features.items()]
-        return torch.stack(terms).mean()
+        return direction_distance(features, wanted, list(features))
+
+
+def direction_distance(features: Mapping[str, Tensor], wanted: Mapping[str, Tensor], layers: Sequence[str]) -> Tensor:
+    """The mean over samples and ``layers`` of the squared distance of directions, 0..4; features [N, ...] by layer."""
+    return torch.stack([(_unit(features[x]) - _unit(wanted[x])).square().sum(1).mean() for x in layers]).mean()
 
 
 def _unit(features: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class GradientPenaltyOptions(WeightedOptions):
     """λ of the paper, whose value is 10."""
 
 
-class GradientPenalty(Regulariser):
+class GradientPenalty(Regulariser[DiscriminatorStep]):
     """E (||∇D(x̂)|| - 1)², x̂ = ε x + (1 - ε) G(z), ε uniform for each pair of images."""
 
     Options = GradientPenaltyOptions

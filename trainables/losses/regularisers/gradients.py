@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from trainables.balance import Balance
 from trainables.losses.discriminator_step import DiscriminatorStep
 from trainables.losses.precision import in_float32
 
@@ -30,8 +31,12 @@ def averaged(logits: Sequence[Tensor]) -> Tensor:
     return torch.stack([x.reshape(len(x), -1).mean(1) for x in logits]).mean(0)
 
 
-def of_gradient(step: DiscriminatorStep, images: Tensor, score: Score, penalty: Callable[[Tensor], Tensor]) -> Tensor:
+def of_gradient(
+    step: DiscriminatorStep, images: Tensor, score: Score, penalty: Callable[[Tensor], Tensor], balance: Balance | None = None
+) -> Tensor:
     """``penalty`` of ∇ₓ D(x) at ``images`` [N, C, H, W], which it is given flat, [N, C·H·W]; added up over an ensemble's members.
+
+    ``balance``: of the members that are penalised; None takes all.
 
     In float32, outside autocast (the square of a gradient leaves the range of half precision), and eager: second derivatives do
     not go through ``torch.compile`` (pytorch#91469).
@@ -43,4 +48,4 @@ def of_gradient(step: DiscriminatorStep, images: Tensor, score: Score, penalty: 
         return penalty(gradient.flatten(1))
 
     with torch.autocast(images.device.type, enabled=False), torch.compiler.set_stance("force_eager"):
-        return step.balance.total(of_member, [in_float32(x) for x in step.logits(images)])
+        return (balance or step.balance).total(of_member, [in_float32(x) for x in step.logits(images)])

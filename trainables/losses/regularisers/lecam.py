@@ -28,7 +28,7 @@ class LecamOptions(WeightedOptions):
     """γ of the paper: how much of the averages is kept each time."""
 
 
-class Lecam(Regulariser):
+class Lecam(Regulariser[DiscriminatorStep]):
     """E (D(x) - α_F)² + E (D(G(z)) - α_R)², averaged over D's heads; of an ensemble, added up over its members.
 
     α_R and α_F, one for each head, are moving averages over steps of D's mean logit of real and of generated images, the present

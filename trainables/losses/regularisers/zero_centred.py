@@ -3,7 +3,8 @@
 In the papers' unit: what is added to D's loss is γ/2 · E ||∇D(x)||², where D(x) is the sum of a sample's logits over positions
 and heads and x is in [-1, 1]. So a γ of the StyleGANs, whose D has one logit, can be taken as it is. What it is to be depends on
 resolution and batch size, by StyleGAN2-ADA's heuristic 0.0002 · resolution² / batch size. Each member of an ensemble has a
-penalty of its own, all with one γ.
+penalty of its own, all with one γ; but where any has no pretrained network, those alone do, as in vision-aided GAN (Kumari et al.
+2022): the sum over the hundreds of logits of a pretrained member would be flattened by a γ that is for one.
 
 They, like `gradient_penalty`, need D's second derivative, which torch lacks for hard-sigmoid and hard-swish: not on a trunk such
 as MobileNetV3.
@@ -41,7 +42,7 @@ class ZeroCentredOptions(RegulariserOptions):
         return self
 
 
-class ZeroCentred(Regulariser):
+class ZeroCentred(Regulariser[DiscriminatorStep]):
     """What `R1` and `R2` have in common."""
 
     def strength(self, step: DiscriminatorStep) -> float:
@@ -66,7 +67,7 @@ class R1(ZeroCentred):
     Options = R1Options
 
     def forward(self, step: DiscriminatorStep, collective: Collective) -> Tensor:
-        return of_gradient(step, step.real, summed, _mean_square)
+        return of_gradient(step, step.real, summed, _mean_square, step.balance.of_own)
 
 
 class R2Options(ZeroCentredOptions):
@@ -81,7 +82,7 @@ class R2(ZeroCentred):
     Options = R2Options
 
     def forward(self, step: DiscriminatorStep, collective: Collective) -> Tensor:
-        return of_gradient(step, step.fake, summed, _mean_square)
+        return of_gradient(step, step.fake, summed, _mean_square, step.balance.of_own)
 
 
 def _mean_square(gradient: Tensor) -> Tensor:
