@@ -156,8 +156,9 @@ def _items(state: Mapping[str, Any], kind: str) -> list[tuple[str, Any]]:
 
 
 def _clamp(network: _Network, otherwise: float | None) -> float | None:
-    """``conv_clamp`` as the layers have it."""
-    return next(iter(network.clamps)) if len(network.clamps) == 1 else otherwise
+    """``conv_clamp`` as the layers have it; where they do not say, the other. That of the residuals is always None."""
+    said = network.clamps - {None}
+    return next(iter(said)) if len(said) == 1 else None if network.clamps == {None} else otherwise
 
 
 def _placed(what: str, network: _Network, places: Shapes, prefix: str, most: int) -> dict[str, Tensor]:

@@ -87,7 +87,7 @@ def module(
         else:
             place.register_parameter(last, nn.Parameter(value.clone(), requires_grad=False))
             if value.ndim == 4 and conv_clamp is not ...:
-                place.conv_clamp = conv_clamp  # type: ignore[assignment]
+                place.conv_clamp = None if path[-1] == "skip" else conv_clamp  # type: ignore[assignment]
                 # What StyleGAN3's layers keep of their design is partly numpy's.
                 place.in_cutoff, place.in_size = np.float64(2.5), np.broadcast_to(np.asarray(36), [2])  # type: ignore[assignment]
     root.num_ws = 8  # type: ignore[assignment]

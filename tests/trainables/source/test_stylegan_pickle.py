@@ -190,9 +190,13 @@ def test_the_clamp_is_what_the_layers_have(
     del kwargs["synthesis_kwargs"]["conv_clamp"]
     kwargs["synthesis_kwargs"] |= given
     made = module("Generator", kwargs if nested else flat(kwargs), tensors("stylegan2", "G"), conv_clamp=layers)
-    source = imported(made)
+    kwargs = truth("stylegan2")["kwargs"]["D"]
+    del kwargs["conv_clamp"]
+    theirs = module("Discriminator", kwargs | given, tensors("stylegan2", "D"), conv_clamp=layers)
+    source = imported(snapshot("stylegan2", G=None, G_ema=made, D=theirs))
     assert source.generator is not None
-    assert source.generator["clamp"] == clamp
+    assert source.discriminator is not None
+    assert (source.generator["clamp"], source.discriminator["clamp"]) == (clamp, clamp)
 
 
 HARMLESS = {
