@@ -39,9 +39,10 @@ from trainables.networks import (
 )
 from trainables.objectives import DiscriminatorPenalties, GeneratorPenalties, PictureLosses
 from trainables.optim import build_optimizer, update_ema
-from trainables.source import LoadReport, load_source, partial_start
+from trainables.source import LoadReport, architecture_of, load_source, partial_start
 
 Losses = dict[str, Tensor]
+
 _UNEVEN_GROUPS = (
     "D judges samples in groups (mbstd_group), so every worker's part of a batch must be a multiple of it, but {} is none of {}: "
     "batch_size {} over {} parts (workers times speed.micro_batches)"
@@ -116,7 +117,9 @@ class GanTrainer:
         self.generator_penalties = GeneratorPenalties(config.generator_regularisers, self.generator, self.collective)
         self.adaptive: AdaptiveAugment | None = None
         if config.adaptive:
-            self.adaptive = AdaptiveAugment(config.adaptive, config.speed.micro_batches).to(self.device)
+            self.adaptive = AdaptiveAugment(config.adaptive, config.speed.micro_batches, source_p=_augment_p(config.source)).to(
+                self.device
+            )
         self._generator_parameters = parameters_of(self.generator)
         self._discriminator_parameters = parameters_of(self.discriminator)
         rates = config.optimizer
@@ -325,3 +328,9 @@ class GanTrainer:
     def _changing_part_of_discriminator(self) -> dict[str, Tensor]:
         trained = {name for name, _ in self._discriminator_parameters}
         return {k: v for k, v in self.discriminator.state_dict().items() if k in trained or not in_trunk(k)}
+
+
+def _augment_p(source: str | None) -> float | None:
+    """ADA's p when the source's training ended, where it tells one."""
+    p = None if source is None else architecture_of(source).metadata.get("augment_p")
+    return None if p is None else min(float(p), 1.0)

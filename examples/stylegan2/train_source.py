@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
     "seed": 0,
     "generator": GENERATOR,
     "discriminator": {"name": "ensemble", "members": [OWN, BESIDE]},
-    "regularisers": [{"name": "r1", "gamma": 0.1}],
+    "regularisers": [{"name": "r1"}],
     "optimizer": {"generator_lr": 2e-3, "discriminator_lr": 1e-3},
     "ema": {"halflife_kimg": 5},
     "evaluation": {"metric": "none: the source is not part of a search"},

@@ -23,7 +23,7 @@ D = DISCRIMINATORS["stylegan2"].Options(mbstd_group=2, **WIDTHS)
 GROUP = {"mbstd_group": 2}
 
 
-def write(folder: Path, resolution: int, **of_generator: Any) -> Path:
+def write(folder: Path, resolution: int, augment_p: float | None = None, **of_generator: Any) -> Path:
     """A source of a StyleGAN2 that makes pictures of this size."""
     options = G.model_copy(update=of_generator)
     with torch.random.fork_rng():
@@ -32,6 +32,7 @@ def write(folder: Path, resolution: int, **of_generator: Any) -> Path:
         discriminator = DISCRIMINATORS["stylegan2"](D, pytest.fail, 0, resolution)
     file = folder / f"{resolution}px.safetensors"
     said = {"generator": options.model_dump(), "discriminator": D.model_dump(), "resolution": resolution}
+    said |= {} if augment_p is None else {"augment_p": augment_p}
     save_source(file, generator, {"stylegan2": discriminator}, said, torch.float32)
     return file
 
@@ -116,3 +117,25 @@ def test_of_a_smaller_source_the_upper_blocks_are_missing(dataset: ImageDataset,
 def test_a_network_with_classes_is_refused_with_the_way_out(dataset: ImageDataset, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"generator\.c_dim: .*import.*--label"):
         trainer(dataset, write(tmp_path, 32, c_dim=3), discriminator=GROUP)
+
+
+def test_ada_goes_on_with_the_p_of_the_source(dataset: ImageDataset, tmp_path: Path) -> None:
+    source = write(tmp_path, 32, augment_p=0.375)
+    changes = {"discriminator": GROUP, "augment": ["ada_blit"]}
+    for adaptive, p in (({}, 0.375), ({"initial_p": 0.5}, 0.5)):
+        made = trainer(dataset, source, adaptive=adaptive, **changes)
+        assert made.adaptive is not None
+        assert float(made.adaptive.p) == p
+
+
+def test_r1_of_an_ensemble_is_of_the_member_without_a_pretrained_network(dataset: ImageDataset, source: Path) -> None:
+    """As of that member alone: the sum over a trunk's hundreds of logits would be flattened by a γ that is for one."""
+    penalties = []
+    for members in ([GROUP], [GROUP, {"name": "projected", "scales": 2}], [GROUP, {"name": "patch", "layers": 1}]):
+        named = [{"name": "stylegan2", **m} if "name" not in m else m for m in members]
+        discriminator = named[0] if len(named) == 1 else {"name": "ensemble", "members": named}
+        made = trainer(dataset, source, discriminator=discriminator, augment=(), regularisers=[{"name": "r1", "every": 1}])
+        penalties.append(float(made.step()["r1"]))
+    alone, beside_a_trunk, beside_another = penalties
+    assert beside_a_trunk == pytest.approx(alone, rel=1e-4)
+    assert beside_another > alone * 1.001
