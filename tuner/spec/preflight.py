@@ -24,7 +24,7 @@ from tuner.spec.model import SweepSpec
 from tuner.spec.problems import Problem
 from tuner.spec.source_fit import different_networks, fit_of
 
-_BEFORE_A_SWEEP = {FINGERPRINT, "driver.lease", "driver.lease.lock"}
+_BEFORE_A_SWEEP = {FINGERPRINT, "driver.lease", "driver.lease.lock", "sources.json"}
 
 
 def preflight(spec: SweepSpec, cache_dir: Path, *, resuming: bool = False) -> list[tuple[str, str]]:

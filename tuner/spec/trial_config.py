@@ -29,12 +29,13 @@ def merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]
         *parents, leaf = path.split(".")
         target: Any = result
         for depth, parent in enumerate(parents, 1):
-            above = target
-            target = above.setdefault(parent, {}) if isinstance(above, dict) else above[int(parent)]
+            above, below = target, parents[depth] if depth < len(parents) else leaf
+            key = parent if isinstance(above, dict) else int(parent)
+            if isinstance(above, dict):
+                above.setdefault(parent, [] if below.isdigit() else {})
+            target = above[key]
             if isinstance(target, tuple):
-                target = list(target)
-                above[parent if isinstance(above, dict) else int(parent)] = target
-            below = parents[depth] if depth < len(parents) else leaf
+                target = above[key] = list(target)
             if not (isinstance(target, dict) or (isinstance(target, list) and below.isdigit() and int(below) < len(target))):
                 raise NotAMappingError(".".join(parents[:depth]), target, below if below.isdigit() else None)
         target[int(leaf) if isinstance(target, list) else leaf] = value

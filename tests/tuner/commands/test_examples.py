@@ -56,9 +56,21 @@ def test_a_dry_run_of_the_demo(command: Command) -> None:
     assert len(shown["example_trials"]) == 5
 
 
+# What a preset says at its head that a spec must hold.
+NEEDS: dict[str, dict[str, object]] = {
+    "few_shot_generation": {},
+    "stylegan2_transfer": {
+        "data/resolution": 64,
+        "trial/generator": {"name": "stylegan2"},
+        "trial/adaptive": {},
+        "trial/regularisers": [{"name": "r1"}],
+    },
+}
+
+
 @pytest.mark.parametrize("preset", preset_names())
 def test_a_preset_fits_every_backbone_it_names(command: Command, preset: str) -> None:
-    said = command.run({"space": preset}, "--dry-run", "--json")
+    said = command.run({"space": preset} | NEEDS[preset], "--dry-run", "--json")
     assert said.code == 0, said.err
     spec = load_spec(command.file)
     space = spec.search_space()
@@ -82,5 +94,19 @@ def test_presets_can_be_written_out(command: Command) -> None:
     from search_spaces import Space
 
     for preset in preset_names():
-        data = yaml.safe_load(yaml.safe_dump(Space.preset(preset).to_data()))
-        assert command.run({"space": data}, "--dry-run").code == 0
+        data = yaml.safe_load(yaml.safe_dump(Space.preset(preset).to_data(), sort_keys=False))
+        assert Space.parse(data) == Space.preset(preset)
+        assert command.run({"space": data} | NEEDS[preset], "--dry-run").code == 0
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_preset_s_starting_points_are_trials(command: Command, preset: str) -> None:
+    from search_spaces import Space
+
+    starts = list(Space.preset(preset).starts)
+    said = command.run({"space": preset, "try_first": starts, "budget/trials": 9} | NEEDS[preset], "--dry-run", "--json")
+    assert said.code == 0, said.err
+    shown = json.loads(said.out)["example_trials"]
+    for values, name in zip(shown, starts, strict=False):
+        start = Space.preset(preset).starts[name]
+        assert {path: value for path, value in values.items() if path in start} == start
