@@ -185,8 +185,8 @@ ONE_SPEC = {
              "is below 'trial.regularisers', which must then be a list of more than 1 parts, but got [{'name': 'r1'}]"),
             ("optimizer.0", "space.optimizer.0", "unknown key of a trial '0'. Valid: beta1, beta2, discriminator_lr, "
              "generator_lr, trunk_lr_multiplier"),
-            ("optimizer.0", "space.optimizer.0", "is below 'trial.optimizer', which must then be a list of more than 0 parts, but "
-             "got []"),
+            ("optimizer.0", "space.optimizer.0",
+             "is below 'trial.optimizer', which must then be a list of more than 0 parts, but got []"),
         ],
     ),
     "starting points": (
