@@ -333,4 +333,4 @@ class GanTrainer:
 def _augment_p(source: str | None) -> float | None:
     """ADA's p when the source's training ended, where it tells one."""
     p = None if source is None else architecture_of(source).metadata.get("augment_p")
-    return None if p is None else min(float(p), 1.0)
+    return None if p is None else float(p)
