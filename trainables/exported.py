@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from trainables.export_files import CONFIG, SAMPLES, WEIGHTS, read_files, write_files
 from trainables.generators import GENERATORS
+from trainables.layers.adapters import merged
 from trainables.networks import build_generator, build_task, device_of, make_pictures
 from trainables.pictures import grid, png
 from trainables.randomness import indexed_noise
@@ -30,11 +31,12 @@ def save_export(folder: Path, state: dict[str, Tensor], config: dict[str, Any], 
 
     Args:
         folder: made by this call; an earlier export there is replaced.
-        state: the averaged generator's state dict.
+        state: the averaged generator's state dict; what adapters have learnt goes into the network that they sit beside.
         config: at least ``task`` and ``generator`` (their options), ``backbone`` and ``resolution``; the rest says where it
             comes from.
         samples: the picture of ``samples.png``, uint8 [3, H, W]; made here when None, for generators from noise.
     """
+    state, config = merged(state), config | {"generator": _plain(config["generator"])}
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -50,6 +52,12 @@ def save_export(folder: Path, state: dict[str, Tensor], config: dict[str, Any], 
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """A generator's options without those that say how it was trained, and so without adapters."""
+    training: frozenset[str] = getattr(GENERATORS[options["name"]].Options, "TRAINING", frozenset())
+    return {key: value for key, value in options.items() if key not in training}
 
 
 def is_export(folder: Path) -> bool:

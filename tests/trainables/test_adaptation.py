@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from trainables.exported import load_export, save_export
 from trainables.generators import GENERATORS, Frame
 from trainables.generators.adaptation import ADAPTATIONS
 from trainables.layers.adapters import is_adapter, merged
@@ -95,3 +97,18 @@ def test_a_rank_does_not_decide_the_size_of_what_is_learnt() -> None:
 def test_a_miner_alone_needs_a_miner() -> None:
     with pytest.raises(ValueError, match="miner_alone_kimg of stylegan2 needs miner_layers >= 1, but got 0"):
         build(miner_alone_kimg=1)
+
+
+@every_way
+def test_an_export_is_a_plain_network(way: str, tmp_path: Path) -> None:
+    adapted = build(adapt=way, adapt_rank=2, frozen={"below": 8}, miner_layers=1)
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+    options = GENERATORS["stylegan2"].Options(**SMALL, adapt=way, adapt_rank=2, frozen={"below": 8}, miner_layers=1)
+    config = {"task": {"name": "generation"}, "backbone": "resnet18", "resolution": 16, "generator": options.model_dump()}
+    save_export(tmp_path / "export", adapted.state_dict(), config)
+    generator, said = load_export(tmp_path / "export")
+    assert not any(is_adapter(name) for name in generator.state_dict())
+    assert not GENERATORS["stylegan2"].Options.TRAINING & said["generator"].keys()
+    torch.testing.assert_close(generator(latents()), adapted(latents()), rtol=1e-4, atol=1e-4)

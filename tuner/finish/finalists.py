@@ -6,11 +6,11 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
 import torch
+from torch import nn
 
 from trainables.checkpoint import TrialFiles
 from trainables.collective import Collective
@@ -20,7 +20,7 @@ from trainables.evaluation import FixedInputs, TrialEvaluator, load_pictures
 from trainables.metrics import parse_any_metric
 from trainables.networks import build_generator, build_task, make_pictures, z_dim_of
 from trainables.scoring import score as score_of
-from trainables.source import read_source
+from trainables.source import open_source
 from trainables.storage import Storage
 from tuner.records.paths import SweepPaths
 from tuner.records.trials import RecordBook
@@ -43,10 +43,11 @@ def score(candidate: Candidate, metrics: tuple[str, ...], data: DataOptions, cac
     """Each metric's value for one generator, by full name; the same samples as a trial's own evaluations."""
     config = candidate.config
     task = build_task(config.task, config.resolution)
-    generator = build_generator(config.generator, task, config.backbone)
     if candidate.number == SOURCE:
-        generator.load_state_dict(_source_state(config))
+        generator = _source_generator(config)
+        assert generator is not None
     else:
+        generator = build_generator(config.generator, task, config.backbone)
         generator.load_state_dict(TrialFiles(candidate.storage, candidate.number).load_best()["ema"])
     generator.to(device).requires_grad_(False)
     pictures = load_pictures(config.task, data, cache_dir)
@@ -56,18 +57,22 @@ def score(candidate: Candidate, metrics: tuple[str, ...], data: DataOptions, cac
     return {name: values[name] for name in evaluator.asked}
 
 
-def _source_state(config: TrialConfig) -> dict[str, torch.Tensor]:
-    """The generator's tensors in the source checkpoint."""
+def _source_generator(config: TrialConfig) -> nn.Module | None:
+    """The source's generator at the trial's resolution, before anything is added to it or trained.
+
+    None where the source holds a part alone: that is a start for trials, but makes no pictures itself.
+    """
     assert config.source is not None
-    tensors = read_source(Path(config.source))
-    return {name.removeprefix("generator."): value for name, value in tensors.items() if name.startswith("generator.")}
-
-
-def _source_fits(config: TrialConfig) -> bool:
-    """Whether the source holds the whole generator; one that fits in part is a start for trials, but makes no pictures itself."""
-    generator = build_generator(config.generator, build_task(config.task, config.resolution), config.backbone)
-    shapes = {name: value.shape for name, value in generator.state_dict().items()}
-    return shapes == {name: value.shape for name, value in _source_state(config).items()}
+    source = open_source(config.source, discriminator=False)
+    options = config.generator
+    if source.generator is not None and source.generator["name"] == options.name:
+        options = type(options).model_validate(source.generator)
+    generator = build_generator(options, build_task(config.task, config.resolution), config.backbone)
+    own, given = generator.state_dict(), source.part("generator.")
+    if any(name not in given or given[name].shape != value.shape for name, value in own.items()):
+        return None
+    generator.load_state_dict({name: given[name] for name in own})
+    return generator
 
 
 def score_finalists(
@@ -81,9 +86,9 @@ def score_finalists(
     best = records.ranking()[: spec.finalists.count] if spec.finalists else []
     wanted = (spec.finalists.metric,) if spec.finalists else ()
     jobs = [(Candidate(r.number, trial_config(spec.base, r.values), paths.trial(r.number)), wanted) for r in best]
-    if spec.source and len(records):
+    if len(spec.sources) == 1 and len(records):
         config = trial_config(spec.base, records.all()[0].values)
-        if _source_fits(config):
+        if _source_generator(config) is not None:
             jobs.append((Candidate(SOURCE, config, paths.trials), (config.evaluation.metric, *wanted)))
     resources = spec.resources
     task = ray.remote(num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker, max_retries=2)(_score_task)

@@ -7,9 +7,13 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.tuner.sweeps import small_spec
-from tuner.finish.finalists import SOURCE, best_finalist, write_finalists
+from trainables.config import TrialConfig
+from trainables.generators import GENERATORS, Frame
+from trainables.source import save_source
+from tuner.finish.finalists import SOURCE, _source_generator, best_finalist, write_finalists
 from tuner.records.paths import SweepPaths
 
 METRIC = "fid[efficientnet_lite1,32px-bilinear,n=16]"
@@ -40,3 +44,29 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     paths.storage.write_bytes(paths.FINALISTS, content)
     with pytest.raises(ValueError, match=r"finalists\.json is damaged"):
         best_finalist(paths)
+
+
+@pytest.mark.parametrize(("side", "scored"), [(16, True), (32, True), (8, False)])
+def test_the_source_is_scored_as_it_is_whatever_a_trial_adds_to_it(tmp_path: Path, side: int, scored: bool) -> None:
+    """At the trial's size; a smaller source lacks blocks, and makes no pictures of that size."""
+    cls, widths = GENERATORS["stylegan2"], {"channel_base": 64, "channel_max": 8, "z_dim": 4, "w_dim": 4, "mapping_layers": 1}
+    source = cls(cls.Options(**widths), Frame(side), pytest.fail)
+    file = tmp_path / "source.safetensors"
+    said = {"generator": cls.Options(**widths).model_dump(), "resolution": side}
+    save_source(file, source, {}, said, torch.float32)
+    config = TrialConfig(
+        source=str(file),
+        source_fit="partial",
+        resolution=16,
+        kimg=1,
+        generator={"adapt": "scale_shift", "miner_layers": 1},
+        evaluation={"metric": METRIC},
+    )
+    found = _source_generator(config)
+    assert (found is not None) == scored
+    if found is not None:
+        z = torch.randn(2, 4)
+        with torch.no_grad():
+            small = cls(cls.Options(**widths), Frame(16), pytest.fail)
+            small.load_state_dict({name: source.state_dict()[name] for name in small.state_dict()})
+            assert torch.equal(found(z), small(z))
