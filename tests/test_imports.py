@@ -59,6 +59,8 @@ def test_imports_run_downhill(file: Path) -> None:
         assert top not in FORBIDDEN[room] or file.name == "worker.py", f"{room} imports {module}"
         if room == "trainables" and rest[0] in COMPONENTS and top == "trainables" and below:
             assert below[0] not in COMPONENTS - {rest[0]}, f"component folder {rest[0]} imports {module}"
+        if room == "trainables" and rest[0] == "layers" and top == "trainables" and below:
+            assert below[0] == "layers", f"layers know no options, registries or losses, but {file.name} imports {module}"
         if room == "tuner" and rest[0] in INSIDE_TUNER and top == "tuner" and below:
             assert below[0] in INSIDE_TUNER[rest[0]][0] | {rest[0]}, f"tuner/{rest[0]} imports {module}"
         if top == "ray" and set(below) & set(PRIVATE):

@@ -302,3 +302,27 @@ def test_a_depth_beyond_the_trunk_is_refused(name: str, trunk: str) -> None:
         with pytest.raises(ValueError, match="99") as caught:
             build(name, trunk, **{key: 99})
         assert str(caught.value) == problem
+
+
+@every_noise_case
+def test_every_generator_from_noise_is_called_alike(name: str, trunk: str) -> None:
+    """``generator(z, labels=None, *, truncation=1.0, noise="const" | "random")``; what it has not, it refuses."""
+    generator = build(name, trunk).eval()
+    z = latents(3, generator.z_dim)
+    assert generator.c_dim == 0
+    with torch.no_grad():
+        plain = generator(z)
+        assert torch.equal(generator(z, None, truncation=1.0, noise="const"), plain)
+        assert generator(z, noise="random").shape == plain.shape
+        assert torch.equal(generator(z, torch.empty(3, 0)), plain)
+        with pytest.raises(ValueError, match="knows no classes, but got labels of 2"):
+            generator(z, torch.eye(2)[[0, 1, 0]])
+        if hasattr(generator, "synthesis"):
+            mean = generator.mapping.w_avg
+            mean.copy_(generator.style(z).mean(0))
+            nearer = generator(z, truncation=0.5)
+            assert float((nearer - nearer.mean(0)).norm()) < float((plain - plain.mean(0)).norm()), "nearer to each other"
+            assert_same_up_to_summation(generator(z, truncation=0.0)[:1], generator(z, truncation=0.0)[1:2])
+        else:
+            with pytest.raises(ValueError, match="has no truncation: truncation must be 1, but got 0.7"):
+                generator(z, truncation=0.7)
