@@ -13,6 +13,7 @@ START_RAY = (
     "tests/tuner/engine/test_cluster_sweep.py",
     "tests/tuner/engine/test_faults.py",
     "tests/tuner/engine/test_interruption.py",
+    "tests/tuner/engine/test_searched_sources.py",
     "tests/tuner/engine/test_sweep.py",
 )
 

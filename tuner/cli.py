@@ -146,6 +146,23 @@ def metrics(
 
 
 @app.command()
+def sources(
+    spec: Annotated[Path, typer.Argument(help="The sweep's YAML file, whose sources are ranked.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="path=value, over the file's value; repeatable.")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="Full name of the metric whose features and number of samples to take; the spec's when left out."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where networks run: cpu, cuda, …")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Rank the sources of a spec by how much of its pictures their samples cover (recall); nothing is trained."""
+    from tuner.commands import sources as command
+
+    command.run(spec, overrides or [], metric, device, as_json=as_json)
+
+
+@app.command()
 def components(as_json: Json = False) -> None:
     """List what a spec can choose: tasks, backbones, generators, losses, metrics and the rest, with their options."""
     from tuner.commands import components as command

@@ -6,7 +6,7 @@ the values and all workers get them. Nothing here draws from torch's global rand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -85,13 +85,14 @@ class Evaluator:
                     real = replace(real, mirrored=mirrored.rows)
             self._real[space] = real
 
-    def __call__(self, generate: Callable[[Tensor], Tensor]) -> dict[str, float]:
+    def __call__(self, generate: Callable[[Tensor], Tensor], generated_hash: str | None = None) -> dict[str, float]:
         """Every metric by its full name, the same on every worker.
 
         Args:
             generate: sample indices, int64 [batch_size] on the CPU → images [batch_size, 3, H, W] in [-1, 1], on any device.
                 An index must always stand for the same noise. Indices repeat at the end of the last batch. Workers call it
                 different numbers of times, so it must not communicate.
+            generated_hash: identifies all that it makes; statistics of that are then cached too.
 
         Raises:
             NotFiniteError: a generated image or its features hold NaN or infinity (`WorkerFailedError` on other workers).
@@ -99,22 +100,22 @@ class Evaluator:
         values: dict[MetricName, float] = {}
         for n in sorted({name.n for name in self.names}):
             names = [name for name in self.names if name.n == n]
-            generated = self._generated_statistics(generate, n, names)
+            generated = self._generated_statistics(generate, n, names, generated_hash)
             local = together(self.collective, partial(self._values, names, generated))
             values |= self.collective.broadcast(local)
         return {str(name): values[name] for name in self.names}
 
-    def _values(self, names: list[MetricName], generated: dict[Extractor, Statistics]) -> dict[MetricName, float]:
+    def _values(self, names: list[MetricName], generated: Mapping[Extractor, Statistics | None]) -> dict[MetricName, float]:
         values = {}
         for name in names:
-            real = self._real[_space(name)]
-            if real is not None:
-                values[name] = KINDS[name.kind].value(real, generated[self._extractors[_space(name)]])
+            real, made = self._real[_space(name)], generated[self._extractors[_space(name)]]
+            if real is not None and made is not None:
+                values[name] = KINDS[name.kind].value(real, made)
         return values
 
     def _generated_statistics(
-        self, generate: Callable[[Tensor], Tensor], n: int, names: list[MetricName]
-    ) -> dict[Extractor, Statistics]:
+        self, generate: Callable[[Tensor], Tensor], n: int, names: list[MetricName], generated_hash: str | None
+    ) -> Mapping[Extractor, Statistics | None]:
         extractors: dict[Extractor, bool] = {}
         for name in names:
             extractor = self._extractors[_space(name)]
@@ -127,37 +128,50 @@ class Evaluator:
             check_finite(made, indices, "generated image")
             return quantise(made)
 
-        return self._collect("generated", images, n, extractors)
+        if generated_hash is None:
+            return self._collect("generated", images, n, extractors)
+        return {
+            extractor: self._cached("generated", images, n, extractor, {"data": generated_hash, "generated": 1})
+            for extractor in extractors
+        }
 
     def _real_statistics(
         self, extractor: Extractor, real_images: np.ndarray | Tensor, real_hash: str, *, mirror: bool = False
     ) -> Statistics | None:
         """Of the real images, or of their mirror images, which are cached as a set of their own; None but on rank 0."""
-        description: dict[str, str | int] = {
-            "data": real_hash,
-            "extractor": extractor.name,
-            "weights": extractor.weights_hash,
-            "preprocessing": extractor.preprocessing,
-            "images": len(real_images),
-            "code_version": CODE_VERSION,
-        }
-        if mirror:
-            description["mirrored"] = 1
-        first = self.collective.rank == 0
 
         def images(indices: Tensor) -> Tensor:
             rows = real_images[indices[0] : indices[-1] + 1]
             pixels = torch.as_tensor(rows if isinstance(rows, Tensor) else np.array(rows))
             return pixels.flip(-1) if mirror else pixels
 
+        what, more = ("mirrored", {"mirrored": 1}) if mirror else ("real", {})
+        return self._cached(what, images, len(real_images), extractor, {"data": real_hash, **more})
+
+    def _cached(
+        self,
+        what: str,
+        images: Callable[[Tensor], Tensor],
+        total: int,
+        extractor: Extractor,
+        of: dict[str, str | int],
+    ) -> Statistics | None:
+        """What `_collect` makes, from the cache where it has it; ``of`` says which images. None but on rank 0."""
+        description = of | {
+            "extractor": extractor.name,
+            "weights": extractor.weights_hash,
+            "preprocessing": extractor.preprocessing,
+            "images": total,
+            "code_version": CODE_VERSION,
+        }
+        first = self.collective.rank == 0
         # The first worker holds the lock for all: another group's first worker waits, then finds the file.
         with ExitStack() as stack:
             together(self.collective, lambda: stack.enter_context(self._cache.lock(description)) if first else None)
             cached = together(self.collective, lambda: self._cache.read(description) if first else None)
             if self.collective.broadcast(cached is not None):
                 return cached
-            what = "mirrored" if mirror else "real"
-            built = self._collect(what, images, len(real_images), {extractor: True})[extractor]
+            built = self._collect(what, images, total, {extractor: True})[extractor]
             together(self.collective, lambda: self._cache.write(description, built) if first else None)
             return built if first else None
 

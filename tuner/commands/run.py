@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import ray
 from rich.console import Console
 
 from cluster.placement import read_nodes, this_machine
 from cluster.session import connect, inside_job
+from trainables.metrics import MetricName
 from trainables.scoring import score
 from tuner.commands.dry_run import show_plan
 from tuner.commands.input_errors import input_errors
 from tuner.commands.shipped import CODE
+from tuner.commands.sources import can_be_ranked, show
 from tuner.commands.terminal import INTERRUPTED, fail, print_json
 from tuner.commands.use import quoted, use_of
 from tuner.engine.group import TRAIN_ENVIRONMENT
@@ -27,6 +30,7 @@ from tuner.engine.sweep import Outcome, placement_of, run_sweep
 from tuner.finish.calibration import calibrated
 from tuner.finish.export import export_best
 from tuner.finish.finalists import SOURCE, best_finalist, score_finalists
+from tuner.finish.sources import ranked_for
 from tuner.records.paths import SweepPaths, cache_dir, load_paths
 from tuner.records.progress import Progress, table
 from tuner.records.tables import leaderboard
@@ -109,6 +113,8 @@ def _run(
             with console.status("measuring what training and evaluating cost"):
                 spec, chosen = calibrated(spec, cache_dir())
             say(f"evaluation: {chosen.explanation}")
+        if len(spec.sources) > 1 and can_be_ranked(spec) and not paths.storage.exists(paths.SPEC):
+            _rank_sources(spec, paths, console)
         outcome = run_sweep(spec, _progress_on(console), lease=lease, retry_failed=retry_failed)
         console.print(table(outcome.records, spec.metric))
         _ends_here(outcome, f"gansweep resume {quoted(paths.folder)}", console)
@@ -121,6 +127,20 @@ def _run(
     if as_json:
         print_json(leaderboard(outcome.records, spec.metric) | {"export": str(folder), "source": source})
     _show_result(spec, paths, outcome, folder, source, console)
+
+
+def _rank_sources(spec: SweepSpec, paths: SweepPaths, console: Console) -> None:
+    """Shows which source suits the pictures best; it is the sweep that decides, so what goes wrong here is told and no more."""
+    try:
+        with console.status("ranking the sources"):
+            ranking = ranked_for(spec, paths, cache_dir())
+    except ray.exceptions.RayError as error:
+        console.print(f"the sources could not be ranked: {str(error).strip().splitlines()[-1]}", soft_wrap=True)
+        return
+    metric = spec.metric
+    assert isinstance(metric, MetricName)
+    show(ranking, metric, console)
+    console.print("all of them are searched anyhow; to leave one out, take it from source in the spec", soft_wrap=True)
 
 
 def _ends_here(outcome: Outcome, go_on: str, console: Console) -> None:

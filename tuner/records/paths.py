@@ -27,6 +27,7 @@ class SweepPaths:
     TRIALS_TABLE = "trials.parquet"
     HISTORY_TABLE = "history.parquet"
     FINALISTS = "finalists.json"
+    SOURCES = "sources.json"
     SCHEDULER = "scheduler.jsonl"
     LEASE = "driver.lease"
 

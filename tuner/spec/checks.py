@@ -21,7 +21,7 @@ from trainables.metrics.artfid import ArtFidName
 from trainables.metrics.paired import PairedName
 from trainables.registry import unknown_name
 from trainables.tasks import TASKS
-from tuner.spec.model import SweepSpec
+from tuner.spec.model import SourceChoice, SweepSpec
 from tuner.spec.problems import Problem, from_pydantic, keys_at, quoted
 from tuner.spec.trial_config import NotAMappingError, merged
 
@@ -124,7 +124,7 @@ def _unsearchable(spec: SweepSpec, space: Space) -> Iterator[Problem]:
             yield Problem(f"space.{path}", "cannot be searched: all trials do the same, what 'task' says")
         elif parents[:1] == ["evaluation"] or path == "evaluation":
             yield Problem(f"space.{path}", "cannot be searched: all trials are judged alike, by 'trial.evaluation'")
-        elif path == "source" and len(spec.sources) > 1:
+        elif path == "source" and isinstance(spec.source, SourceChoice):
             continue  # it was put there by the spec's `source: {choice: [...]}`
         elif path in _SET_ELSEWHERE:
             yield Problem(f"space.{path}", f"cannot be searched: it is set by {_SET_ELSEWHERE[path]!r}")

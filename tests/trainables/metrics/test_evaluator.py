@@ -162,3 +162,24 @@ def test_real_images_may_be_a_memory_map(tmp_path: Path) -> None:
     mapped = np.load(tmp_path / "real.npy", mmap_mode="r")
     values = tiny_evaluator(METRICS[:1], mapped, tmp_path / "a")(as_generator(FAKE))
     assert values == tiny_evaluator(METRICS[:1], REAL, tmp_path / "b")(as_generator(FAKE))
+
+
+def test_what_is_generated_is_kept_where_it_has_a_name(tmp_path: Path) -> None:
+    """The same values, without making the images again; under another name, or from more of them, they are made."""
+    seen: list[int] = []
+
+    def generate(indices: Tensor) -> Tensor:
+        seen.extend(indices.tolist())
+        return as_generator(FAKE)(indices)
+
+    evaluator = tiny_evaluator(METRICS[:3], REAL, tmp_path, batch_size=16)
+    wanted = evaluator(generate)
+    assert evaluator(generate, "a") == pytest.approx(wanted, rel=1e-9)
+    seen.clear()
+    assert evaluator(generate, "a") == tiny_evaluator(METRICS[:3], REAL, tmp_path, batch_size=16)(generate, "a")
+    assert seen == []
+    evaluator(generate, "b")
+    assert set(seen) == set(range(101))
+    seen.clear()
+    tiny_evaluator(["fid[tiny16,16px-bilinear,n=50]"], REAL, tmp_path, batch_size=16)(generate, "a")
+    assert set(seen) == set(range(50))
