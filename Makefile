@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
 IMAGES := examples/twemoji/images
 
-.PHONY: chaos sweep test test-fast lint plain-install bench experiments source clean
+.PHONY: chaos sweep test test-fast lint plain-install bench experiments source stylegan2 stylegan2-source clean
 
 sweep: $(VENV)/.demo  ## run the demo: fine-tune an emoji-face generator, on real pictures and real weights
 	$(BIN)/python examples/twemoji/images.py $(IMAGES)
@@ -39,12 +39,23 @@ experiments: $(VENV)/.demo  ## run the experiments of docs/experiments.md and wr
 	$(BIN)/python -m examples.experiments.pretraining
 	$(BIN)/python -m examples.experiments.paired
 
+stylegan2: $(VENV)/.demo  ## fine-tune a small StyleGAN2 to two targets, searching what of it is trained (a quarter of an hour)
+	$(PIP) -e '.[experiments]'
+	$(BIN)/python examples/twemoji/images.py $(IMAGES)
+	$(BIN)/python -m examples.experiments.pictures examples/stylegan2/digits
+	$(BIN)/gansweep run examples/stylegan2/smileys.yaml
+	$(BIN)/gansweep run examples/stylegan2/digits.yaml
+
+stylegan2-source: $(VENV)/.demo  ## train that small StyleGAN2 anew
+	$(BIN)/python examples/twemoji/images.py $(IMAGES)
+	$(BIN)/python examples/stylegan2/train_source.py $(IMAGES)/others
+
 source: $(VENV)/.demo  ## train the demo's source checkpoint anew (about an hour on two cores)
 	$(BIN)/python examples/twemoji/images.py $(IMAGES)
 	$(BIN)/python examples/twemoji/train_source.py $(IMAGES)/others
 
 clean:  ## remove the environment and the demo's pictures
-	rm -rf $(VENV) $(IMAGES)
+	rm -rf $(VENV) $(IMAGES) examples/stylegan2/digits
 
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; run: make PYTHON=/path/to/python3.11")'

