@@ -35,7 +35,7 @@ def batches_through_the_trunk(trainer: GanTrainer) -> int:
 
 def g_losses_and_gradients(trainer: GanTrainer) -> dict[str, Tensor]:
     trainer._train_discriminator(False)
-    loss, losses = trainer._g_losses(trainer.batches.at(0))
+    loss, losses = next(trainer._g_losses(trainer.batches.at(0)))
     loss.backward()
     return losses | {name: p.grad for name, p in trainer.generator.named_parameters() if p.grad is not None}
 
