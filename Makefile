@@ -38,6 +38,7 @@ experiments: $(VENV)/.demo  ## run the experiments of docs/experiments.md and wr
 	$(BIN)/python examples/twemoji/images.py $(IMAGES)
 	$(BIN)/python -m examples.experiments.pretraining
 	$(BIN)/python -m examples.experiments.paired
+	$(BIN)/python -m examples.experiments.stylegan2
 
 stylegan2: $(VENV)/.demo  ## fine-tune a small StyleGAN2 to two targets, searching what of it is trained (a quarter of an hour)
 	$(PIP) -e '.[experiments]'

@@ -44,6 +44,8 @@ class Run:
     def key(self) -> str:
         """Equal for runs that must come out equal."""
         settings = [self.config.model_dump(mode="json"), self.data.model_dump(mode="json")]
+        if self.config.source:  # what it holds, whatever it held when it had this name before
+            settings.append({"source": hashlib.sha256(Path(self.config.source).read_bytes()).hexdigest()})
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
