@@ -55,4 +55,11 @@ gansweep apply denoiser examples/twemoji/images/smileys/1f600.png --out applied
 test -s applied/1f600.png
 gansweep metrics examples/twemoji/images/smileys generator --metric 'fid[efficientnet_lite0,64px,n=16]'
 
+step "a StyleGAN2"
+gansweep import examples/stylegan2/source_32px.safetensors --out imported.safetensors
+gansweep sample imported.safetensors --truncation 0.7 --n 4 --out stylegan2.png
+test -s stylegan2.png
+gansweep run examples/stylegan2/smileys.yaml "${small[@]}" --set trial.evaluation.every_kimg=0.064 \
+  --set 'trial.evaluation.metric=fid[efficientnet_lite2,64px,n=16]' --set finalists=null --set 'try_first=[scale_shift]'
+
 step "done"
