@@ -324,5 +324,5 @@ def test_every_generator_from_noise_is_called_alike(name: str, trunk: str) -> No
             assert float((nearer - nearer.mean(0)).norm()) < float((plain - plain.mean(0)).norm()), "nearer to each other"
             assert_same_up_to_summation(generator(z, truncation=0.0)[:1], generator(z, truncation=0.0)[1:2])
         else:
-            with pytest.raises(ValueError, match="has no truncation: truncation must be 1, but got 0.7"):
+            with pytest.raises(ValueError, match=r"has no truncation: truncation must be 1, but got 0\.7"):
                 generator(z, truncation=0.7)
