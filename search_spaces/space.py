@@ -221,6 +221,19 @@ def preset_names() -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in _preset_folder().iterdir() if file.name.endswith(".yaml"))
 
 
+def without_lost_starts(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A space as data, of which something was changed, without the starting points that are no longer in it."""
+    plain = {path: item for path, item in data.items() if path != STARTS}
+    starts = data.get(STARTS)
+    if not isinstance(starts, Mapping):
+        return dict(data)
+    try:
+        space = Space.parse(plain)
+    except SpaceError:
+        return plain  # which is then told
+    return plain | {STARTS: {name: values for name, values in starts.items() if not space._not_in_space(name, values)}}
+
+
 def _preset_folder() -> Any:
     return resources.files("search_spaces").joinpath("presets")
 

@@ -291,17 +291,22 @@ def _of_source(source: str) -> dict[str, Any]:
 
 
 def _with_members(given: Any, held: Mapping[str, Any]) -> Any:
-    """``given``, and where it is an ensemble with a member of the kind that the source holds, that member's options.
+    """``given`` with the options of what the source holds: of a D of its kind, or of members, on either side.
 
-    An ensemble that names no members is the source's D beside a projected one (vision-aided, Kumari et al. 2022).
+    An ensemble that names no members is the source's D beside a projected one (vision-aided, Kumari et al. 2022), if the source's
+    is no pretrained network itself.
     """
-    members = given.get("members") if isinstance(given, Mapping) else None
-    if members is None and isinstance(given, Mapping) and given.get("name") == "ensemble":
-        members = [{"name": held["name"]}, {"name": "projected"}]
-    if not isinstance(members, list | tuple):
+    if not isinstance(given, Mapping):
         return given
-    filled = [{**held, **m} if isinstance(m, Mapping) and m.get("name") == held["name"] else m for m in members]
-    return {**given, "members": filled}
+    kinds = {m["name"]: m for m in held.get("members") or (held,) if isinstance(m, Mapping) and "name" in m}
+    name, members = given.get("name"), given.get("members")
+    own = [kind for kind in kinds if kind in DISCRIMINATORS and DISCRIMINATORS[kind].trunkless]
+    if name == "ensemble" and members is None and held["name"] != "ensemble" and own:
+        members = [{"name": own[0]}, {"name": "projected"}]
+    if isinstance(members, list | tuple):
+        filled = [{**kinds.get(m.get("name"), {}), **m} if isinstance(m, Mapping) else m for m in members]
+        return {**given, "members": filled}
+    return {**kinds[name], **given} if name in kinds else given
 
 
 def _beneath(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

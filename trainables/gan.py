@@ -94,10 +94,12 @@ class GanTrainer:
             generator = build_generator(config.generator, self.task, config.backbone, config.weights)
             discriminator = build_discriminator(config.discriminator, self.task, config.backbone, config.weights)
         self.source_report: LoadReport | None = None
+        self._pretrained = False  # all of G
         if config.source:
             self.source_report = load_source(
                 config.source, generator, discriminator, config.backbone, partial=config.source_fit == "partial"
             )
+            self._pretrained = not any(name.startswith("generator.") for name in self.source_report.lacking)
             self._warn_of_partial_start(config.source, self.source_report)
         self.generator = config.speed.lay_out(generator.to(self.device))
         self.discriminator = config.speed.lay_out(discriminator.to(self.device)).eval()  # see `follow_spectral_norms`
@@ -158,7 +160,7 @@ class GanTrainer:
         losses = self.g_step(batch) if self.pretraining else self.d_step(batch) | self.g_step(batch)
         self.step_index += 1
         follow_mean_style(self.generator, batch.inputs_g, self.collective)
-        halflife = self.config.ema.halflife(self.images_seen, pretrained=bool(self.config.source))
+        halflife = self.config.ema.halflife(self.images_seen, pretrained=self._pretrained)
         update_ema(self.ema, self.generator, self.config.batch_size, halflife)
         return losses
 

@@ -4,8 +4,8 @@ In the hours that a laptop has, a StyleGAN2 from scratch hardly gets beyond one 
 one constant. So it first learns to draw what the demo's small generator, trained on the same emoji, draws from the same latents,
 which gives it their variety, though blurred. Then it trains as a GAN, against its own discriminator and, beside it, a projected
 one on a frozen EfficientNet-Lite0 (vision-aided GAN, Kumari et al. 2022), with the feature loss. The file holds the averaged
-generator, StyleGAN2's discriminator and the projected heads, in float16. About 35 minutes on one core. Interrupted, it goes on
-from its last checkpoint.
+generator, StyleGAN2's discriminator and the projected heads, in float16. About 35 minutes on one core. Interrupted in the
+second phase, it goes on from its last checkpoint.
 """
 
 from __future__ import annotations

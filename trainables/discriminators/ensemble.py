@@ -55,6 +55,11 @@ class EnsembleOptions(Options):
         return self
 
     @property
+    def group(self) -> int:
+        """`Discriminator.group` of these options."""
+        return math.lcm(*(getattr(member, "group", 1) for member in self.members))
+
+    @property
     def conditional(self) -> bool:
         """Whether any member sees the condition."""
         return any(member.conditional for member in self.members)

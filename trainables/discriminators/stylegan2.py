@@ -38,13 +38,20 @@ class StyleGan2Options(Options):
     """Whether blocks have residuals, or each sees the picture at its own resolution."""
     clamp: float | None = Field(256.0, gt=0)
     """Activations stay within ± this, so that half precision can hold them; None for no limit."""
-    mbstd_group: int = Field(4, ge=1)
-    """Consecutive samples whose standard deviation is shown to the last layers; 1 turns that off. Every worker's share of a
-    batch, and of a micro-batch, must be a multiple of it."""
+    minibatch_std: bool = True
+    """Whether the last layers see the standard deviation over a group of samples."""
+    mbstd_group: int = Field(4, ge=2)
+    """That many consecutive samples. Every worker's share of a batch, and of a micro-batch, must be a multiple of it."""
     frozen_depth: int = Field(0, ge=0)
     """Blocks that keep their parameters, from the highest resolution on (FreezeD, Mo et al. 2020)."""
     TRAINING: ClassVar[frozenset[str]] = frozenset({"frozen_depth", "mbstd_group"})
     """Options that say how a network is trained, not what it is: a source does not hand them on."""
+
+    @property
+    def group(self) -> int:
+        """`Discriminator.group` of these options."""
+        return self.mbstd_group if self.minibatch_std else 1
+
     conditional: bool = False
     """Whether D judges the pair of image and condition, joined where it reads the image, or the image alone."""
 
@@ -62,7 +69,7 @@ class StyleGan2Discriminator(Discriminator):
     def __init__(self, options: StyleGan2Options, trunk: Trunk, condition_channels: int = 0, resolution: int = 0) -> None:
         super().__init__()
         raise_if(self.unfit(options, None, resolution, condition_channels))
-        self.c_dim, self.group, self.conditional = options.c_dim, options.mbstd_group, options.conditional
+        self.c_dim, self.group, self.conditional = options.c_dim, options.group, options.conditional
         self.resolutions = _resolutions(resolution)
         widths = {r: min(options.channel_base // r, options.channel_max) for r in (*self.resolutions, 4)}
         image_channels = 3 + (condition_channels if options.conditional else 0)
@@ -145,7 +152,7 @@ class Epilogue(nn.Module):
 
     def __init__(self, channels: int, out: int, image_channels: int, options: StyleGan2Options) -> None:
         super().__init__()
-        self.group, self.sees_image = options.mbstd_group, image_channels > 0
+        self.group, self.sees_image = options.group, image_channels > 0
         if image_channels:
             self.fromrgb = EqualizedConv(image_channels, channels, 1, activate=True, clamp=options.clamp)
         more = 1 if self.group > 1 else 0

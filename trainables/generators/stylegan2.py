@@ -95,6 +95,9 @@ class StyleGan2Generator(nn.Module):
     @staticmethod
     def unfit(options: StyleGan2Options, frame: Frame, info: Any) -> str | None:
         """What does not fit ``frame``; None when all does. ``info``, the trunk's, does not matter."""
+        if options.frozen.below > frame.resolution:
+            below, side = options.frozen.below, frame.resolution
+            return f"frozen.below of stylegan2 must be <= {side}, the resolution, or nothing is trained, but got {below}"
         if options.miner_alone_kimg and not options.miner_layers:
             return "miner_alone_kimg of stylegan2 needs miner_layers >= 1, but got 0"
         return noise_problem("stylegan2", frame) or power_of_two_problem("stylegan2", frame.resolution, 8)

@@ -82,6 +82,10 @@ def load_source(
         own = module.state_dict()
         for name in own.keys() & {name.removeprefix(prefix) for name in report.copied if name.startswith(prefix)}:
             own[name].copy_(tensors[prefix + name])
+        if _is_kind(prefix):  # what is new in a frozen block of D must learn all the same
+            for name, parameter in module.named_parameters():
+                if prefix + name in report.missing:
+                    parameter.requires_grad_(True)
     return report
 
 
@@ -119,7 +123,8 @@ def _strict(report: LoadReport, module: nn.Module, tensors: Mapping[str, Tensor]
     cut = tuple(name for name in beyond if block(name) > highest)
     # Of a D that was cut, the block that now is the first reads the picture anew.
     fresh = {name for name in report.missing if cut and f"b{highest}.fromrgb." in name}
-    new = {name for name in report.missing if is_adapter(name) or name.removeprefix(prefix).startswith("miner.")}
+    mined = any(name.startswith(f"{prefix}miner.") for name in tensors)
+    new = {name for name in report.missing if _is_added(name.removeprefix(prefix)) and not (mined and ".miner." in name)}
     lacking = tuple(name for name in (*report.missing, *report.mismatched) if name not in fresh | new)
     missing = tuple(name for name in report.missing if name not in new)
     return report._replace(missing=missing, lacking=lacking, left=tuple(n for n in beyond if n not in cut), cut=cut)
@@ -139,6 +144,11 @@ def _places(
         kind = None if options is None else f"{DISCRIMINATOR}{options.model_fields['name'].default}."
         held = kind is not None and any(name.startswith(kind) for name in names)
         yield member, kind if kind and held else f"{DISCRIMINATOR}{backbone}."
+
+
+def _is_added(name: str) -> bool:
+    """Whether a tensor is of what is put beside a pretrained generator, and changes nothing at the start."""
+    return is_adapter(name) or name.startswith("miner.")
 
 
 def _is_kind(prefix: str) -> bool:
@@ -221,7 +231,7 @@ def compare(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str = GENE
     values = given_values = 0
     for name, own in module.state_dict().items():
         given = tensors.get(prefix + name)
-        values += own.numel()
+        values += 0 if given is None and _is_added(name) else own.numel()
         if given is None:
             if needs_trunk or not in_trunk(name):
                 missing.append(prefix + name)

@@ -63,12 +63,21 @@ def described(data: Mapping[str, Any]) -> Architecture:
         options = known[key]
         if options is not None and not (isinstance(options, dict) and isinstance(options.get("name"), str)):
             raise ValueError(f"{key} must be the options of one of {', '.join(registry)}, but is {str(options)[:100]}")
-        if options is not None and options["name"] in registry:
-            training: frozenset[str] = getattr(registry[options["name"]].Options, "TRAINING", frozenset())
-            known[key] = {option: value for option, value in options.items() if option not in training}
+        if options is not None:
+            known[key] = _architecture(options, registry)
     if known["resolution"] is not None and type(known["resolution"]) is not int:
         raise ValueError(f"resolution must be a number of pixels, but is {str(known['resolution'])[:100]}")
     return Architecture(metadata={key: value for key, value in data.items() if key not in known}, **known)
+
+
+def _architecture(options: Mapping[str, Any], registry: Registry[Any]) -> dict[str, Any]:
+    """Options without those that say how a network was trained; of an ensemble, its members' too."""
+    name = str(options.get("name"))
+    training: frozenset[str] = getattr(registry[name].Options, "TRAINING", frozenset()) if name in registry else frozenset()
+    found = {option: value for option, value in options.items() if option not in training}
+    if isinstance(members := found.get("members"), list | tuple):
+        found["members"] = [_architecture(m, registry) if isinstance(m, Mapping) else m for m in members]
+    return found
 
 
 def described_by_trial(config: Mapping[str, Any], discriminator: bool) -> Architecture:

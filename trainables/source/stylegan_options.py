@@ -140,7 +140,7 @@ def stylegan2_discriminator(arguments: Arguments, clamp: float | None) -> dict[s
     # The whole batch (None) is what the official converter writes for files of the TensorFlow era, which were trained with 4.
     options["mbstd_group"] = epilogue.whole("mbstd_group_size", 4, instead_of_none=4)
     if epilogue.one_of("mbstd_num_channels", 1, 0) == 0:
-        options["mbstd_group"] = 1
+        options["minibatch_std"] = False
     for part in blocks, epilogue:
         _layers(part)
         part.end()

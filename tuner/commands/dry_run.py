@@ -27,7 +27,7 @@ def example_trials(spec: SweepSpec, count: int = EXAMPLES) -> list[dict[str, Any
     space, examples = spec.search_space(), []
     for values in spec.starts().values():
         study.enqueue_trial(space.params_of(values, partial=True))
-    for number in range(min(count, spec.budget.trials)):
+    for number in range(min(max(count, len(spec.try_first)), spec.budget.trials)):
         study.sampler = sampler(spec.seed, number)
         values = space.suggest(study.ask())
         trial_config(spec.base, values)

@@ -160,7 +160,7 @@ def _ends_here(outcome: Outcome, go_on: str, console: Console) -> None:
 def _finalists(spec: SweepSpec, paths: SweepPaths, outcome: Outcome, console: Console) -> dict[str, float] | None:
     """Scores finalists and source with a line for each; returns the source generator's values."""
     source = None
-    if spec.finalists or spec.source:
+    if spec.finalists or len(spec.sources) == 1:
         console.print("scoring the finalists" if spec.finalists else "scoring the source generator")
     for number, values in score_finalists(spec, paths, outcome.records, cache_dir()):
         name = "source generator" if number == SOURCE else f"trial {number}"

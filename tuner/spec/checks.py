@@ -145,6 +145,10 @@ def _trials_that_cannot_be(spec: SweepSpec, trials: list[tuple[dict[str, Any], d
             if parts > 1:
                 rule = f"must be a multiple of resources.workers ({workers}) times speed.micro_batches ({parts})"
             yield Problem(_place("batch_size", values), f"{rule}, but got {config.batch_size}")
+        elif (share := config.batch_size // (workers * parts)) % (group := getattr(config.discriminator, "group", 1)):
+            rule = f"must leave each of {workers} workers parts that are a multiple of {group}, D's mbstd_group"
+            of_parts = f" in {parts} micro-batches" if parts > 1 else ""
+            yield Problem(_place("batch_size", values), f"{rule}, but {config.batch_size}{of_parts} leaves {share}")
         yield from _metric_problem(spec, "trial.evaluation.metric", config.evaluation.metric)
         for name in config.evaluation.also:
             yield from _metric_problem(spec, "trial.evaluation.also", name)

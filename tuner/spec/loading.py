@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from search_spaces.space import Space, preset_names
+from search_spaces.space import Space, preset_names, without_lost_starts
 from tuner.spec.checks import check_spec
 from tuner.spec.model import SourceChoice, SweepSpec
 from tuner.spec.plain_yaml import MAX_BYTES, Document, NotPlainError, read_yaml
@@ -122,7 +122,8 @@ def _with(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         space = Space.preset(space).to_data()
     if not isinstance(space or {}, dict):
         raise NotAMappingError("space", space)
-    return data | {"space": (space or {}) | {path.removeprefix("space."): value}}
+    space = (space or {}) | {path.removeprefix("space."): value}
+    return data | {"space": without_lost_starts(space)}
 
 
 # Stands in for a part of a spec that is wrong or missing, so that the other parts are checked too; passes every check.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -160,10 +162,10 @@ class SweepSpec(Options):
             SpaceError: an unknown name, or values that are not in the space.
         """
         space, found = self.search_space(), dict[str, dict[str, Any]]()
-        for place, start in enumerate(self.try_first):
+        for start in self.try_first:
             if isinstance(start, str) and start not in space.starts:
                 raise SpaceError([SpaceProblem("", unknown_name("starting point", start, space.starts))])
-            name, values = (start, space.starts[start]) if isinstance(start, str) else (f"try_first.{place}", start)
+            name, values = (start, space.starts[start]) if isinstance(start, str) else (_digest(start), start)
             space.params_of(values, partial=True)
             found[name] = values
         return found
@@ -174,6 +176,11 @@ class SweepSpec(Options):
         if isinstance(self.source, SourceChoice):
             return Space.parse({"source": {"choice": list(self.source.choice)}} | space.to_data())
         return space
+
+
+def _digest(values: dict[str, Any]) -> str:
+    """A name for a starting point that has none, by what it is: a resumed sweep may list others before it."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def dump_spec(spec: SweepSpec) -> bytes:

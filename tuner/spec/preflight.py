@@ -82,6 +82,9 @@ def _changed_on_resume(spec: SweepSpec) -> Iterator[Problem]:
         # The same pictures may have been moved; whether they are the same is the fingerprint's to say.
         data["data"].pop("path")
         data["task"].pop("style", None)
+    if before["source"] != now["source"] and dict in map(type, (before["source"], now["source"])):
+        rule = "the choice of sources cannot change in a resumed sweep, which knows them by their paths, in their order"
+        yield Problem("source", f"{rule}. It was {before['source']!r}, and is {now['source']!r} now")
     for section in ("task", "data", "trial", "space", "seed"):
         for key, old, new in _differences(section, before[section], now[section]):
             rule = "cannot change in a resumed sweep, whose trials are compared with those before: start one under another name"

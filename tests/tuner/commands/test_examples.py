@@ -107,6 +107,6 @@ def test_a_preset_s_starting_points_are_trials(command: Command, preset: str) ->
     said = command.run({"space": preset, "try_first": starts, "budget/trials": 9} | NEEDS[preset], "--dry-run", "--json")
     assert said.code == 0, said.err
     shown = json.loads(said.out)["example_trials"]
-    for values, name in zip(shown, starts, strict=False):
+    for values, name in zip(shown, starts, strict=len(shown) == len(starts)):
         start = {path: "+".join(v) if isinstance(v, list) else v for path, v in Space.preset(preset).starts[name].items()}
         assert {path: value for path, value in values.items() if path in start} == start
