@@ -10,12 +10,15 @@ import pytest
 import torch
 
 from tests.trainables.small import differences
+from trainables.checkpoint import TrialFiles
 from trainables.config import TrialConfig
 from trainables.data import ImageDataset
 from trainables.discriminators import DISCRIMINATORS
 from trainables.gan import GanTrainer
 from trainables.generators import GENERATORS, Frame
+from trainables.pictures import png
 from trainables.source import save_source
+from trainables.storage import Storage
 
 WIDTHS = {"channel_base": 128, "channel_max": 16}
 G = GENERATORS["stylegan2"].Options(z_dim=12, w_dim=10, mapping_layers=3, style_mixing=0.9, **WIDTHS)
@@ -139,3 +142,70 @@ def test_r1_of_an_ensemble_is_of_the_member_without_a_pretrained_network(dataset
     alone, beside_a_trunk, beside_another = penalties
     assert beside_a_trunk == pytest.approx(alone, rel=1e-4)
     assert beside_another > alone * 1.001
+
+
+def checkpoint(dataset: ImageDataset, folder: Path, discriminator: dict[str, Any]) -> tuple[GanTrainer, Path]:
+    """A trial's checkpoint, from scratch."""
+    widths = {"name": "stylegan2", **WIDTHS}
+    fixed = {"resolution": 32, "kimg": 0.1, "batch_size": 8, "evaluation": {"metric": "fid[efficientnet_lite1,64px,n=32]"}}
+    made = GanTrainer(TrialConfig(generator=widths | {"z_dim": 8, "w_dim": 8}, discriminator=discriminator, **fixed), dataset)
+    told = made.config.model_dump(mode="json")
+    TrialFiles(Storage(folder)).save(made.state_dict(), {"step": 2}, png(torch.zeros(3, 8, 8).byte()), is_best=True, config=told)
+    return made, folder / "checkpoint_00000002.pt"
+
+
+def test_members_of_a_checkpoint_s_ensemble_can_be_had_by_themselves(dataset: ImageDataset, tmp_path: Path) -> None:
+    own = {"name": "stylegan2", **GROUP, **WIDTHS}
+    members = [own, {"name": "projected", "scales": 2, "head_channels": 8}]
+    before, file = checkpoint(dataset, tmp_path, {"name": "ensemble", "members": members})
+    first, second = before.discriminator.members  # type: ignore[misc, union-attr]
+    alone = trainer(dataset, file, discriminator={"name": "stylegan2", **GROUP})
+    assert alone.config.discriminator.channel_base == WIDTHS["channel_base"]
+    assert differences(alone.discriminator.state_dict(), first.state_dict()) == []
+    again = trainer(dataset, file, discriminator={"name": "ensemble"})
+    assert [member.name for member in again.config.discriminator.members] == ["stylegan2", "projected"]
+    for member, theirs in zip(again.discriminator.members, (first, second), strict=True):  # type: ignore[union-attr, arg-type]
+        given = {name: value for name, value in theirs.state_dict().items() if name.startswith(("b", "heads."))}
+        own_state = member.state_dict()
+        assert all(torch.equal(own_state[name], value) for name, value in given.items() if not name.startswith("backbone."))
+
+
+def test_a_projected_checkpoint_does_not_stand_beside_itself(dataset: ImageDataset, tmp_path: Path) -> None:
+    _, file = checkpoint(dataset, tmp_path, {"name": "projected", "scales": 2, "head_channels": 8})
+    made = trainer(dataset, file, discriminator={"name": "ensemble"})
+    assert [member.name for member in made.config.discriminator.members] == ["patch", "projected"]
+
+
+def test_what_is_new_in_a_frozen_block_is_trained(dataset: ImageDataset, tmp_path: Path) -> None:
+    made = trainer(dataset, write(tmp_path, 64), discriminator=GROUP | {"frozen_depth": 2})
+    trained = {name for name, parameter in made.discriminator.named_parameters() if parameter.requires_grad}
+    assert {"b32.fromrgb.weight", "b32.fromrgb.bias"} <= trained
+    assert "b32.conv0.weight" not in trained
+    assert "b8.conv0.weight" in trained
+
+
+def test_whether_d_sees_a_standard_deviation_is_the_source_s(dataset: ImageDataset, tmp_path: Path) -> None:
+    _, file = checkpoint(dataset, tmp_path, {"name": "stylegan2", "minibatch_std": False, **WIDTHS})
+    made = trainer(dataset, file)
+    assert not made.config.discriminator.minibatch_std
+    assert made.source_report is not None
+    assert made.source_report.problem() is None
+
+
+def test_a_source_s_miner_is_not_lost(dataset: ImageDataset, tmp_path: Path) -> None:
+    source = write(tmp_path, 32, miner_layers=2)
+    assert trainer(dataset, source, discriminator=GROUP).config.generator.miner_layers == 2
+    for layers, said in ((3, "not in the source: generator.miner.layers"), (0, "in the source alone: generator.miner.layers")):
+        with pytest.raises(ValueError, match=said):
+            trainer(dataset, source, generator={"miner_layers": layers}, discriminator=GROUP)
+
+
+def test_added_parts_do_not_make_a_whole_source_a_partial_one(dataset: ImageDataset, source: Path) -> None:
+    made = trainer(dataset, source, generator={"adapt": "lora", "adapt_rank": 64, "miner_layers": 2}, discriminator=GROUP)
+    assert made.source_report is not None
+    assert made.source_report.generator_share == 1
+
+
+def test_frozen_is_not_all(dataset: ImageDataset, source: Path) -> None:
+    with pytest.raises(ValueError, match=r"frozen\.below of stylegan2 must be <= 32, the resolution, .* but got 64"):
+        trainer(dataset, source, generator={"frozen": {"mapping": True, "below": 64}}, discriminator=GROUP)

@@ -189,6 +189,12 @@ ONE_SPEC = {
              "is below 'trial.optimizer', which must then be a list of more than 0 parts, but got []"),
         ],
     ),
+    "a share that no group of D divides": (
+        {"trial/discriminator": {"name": "ensemble", "members": [{"name": "stylegan2"}, {"name": "patch", "layers": 1}]},
+         "space": {"optimizer.generator_lr": {"choice": [1.0e-4]}}, "trial/batch_size": 12, "resources": {"workers": 2}},
+        [("batch_size", "trial.batch_size",
+          "must leave each of 2 workers parts that are a multiple of 4, D's mbstd_group, but 12 leaves 6")],
+    ),
     "starting points": (
         {"try_first": ["ada", {"optimizer.generator_lr": 7}]},
         [("try_first", "try_first", "unknown starting point 'ada'. Valid: ")],
