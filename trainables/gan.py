@@ -260,7 +260,8 @@ class GanTrainer:
         totals: Losses = {}
         for part in batch.parts(count):
             for loss, losses in of(part):
-                (loss / count).backward()
+                if loss.requires_grad:  # what looks at frozen layers alone does not
+                    (loss / count).backward()
                 totals |= {name: totals.get(name, 0) + value / count for name, value in losses.items()}
         self.collective.average_gradients(parameter for _, parameter in parameters)
         optimizer.step()

@@ -25,7 +25,7 @@ def of_class(source: Source, label: int) -> Source:
     """The same networks for class ``label`` alone.
 
     Raises:
-        ValueError: the generator has no classes, or no such one.
+        ValueError: the generator has no classes, or no such one, or the source is incomplete.
     """
     options = source.generator or {}
     classes = options.get("c_dim", 0)
@@ -35,11 +35,14 @@ def of_class(source: Source, label: int) -> Source:
         raise ValueError(f"label must be one of its generator's {classes} classes, 0 to {classes - 1}, but got {label}")
     one_hot = F.one_hot(torch.tensor([label]), classes).double()
     tensors = dict(source.tensors)
-    _fold_generator(tensors, one_hot, options["z_dim"])
     theirs = source.discriminator
-    if theirs is not None and theirs["name"] == "stylegan2" and theirs.get("c_dim"):
-        _fold_discriminator(tensors, one_hot, theirs["mapping_layers"])
-        theirs = theirs | {"c_dim": 0}
+    try:
+        _fold_generator(tensors, one_hot, options["z_dim"])
+        if theirs is not None and theirs["name"] == "stylegan2" and theirs.get("c_dim"):
+            _fold_discriminator(tensors, one_hot, theirs["mapping_layers"])
+            theirs = theirs | {"c_dim": 0}
+    except KeyError as error:
+        raise ValueError(f"it lacks {error}, which a network with classes has") from error
     metadata = source.metadata | {"label": label}
     return replace(source, generator=options | {"c_dim": 0}, discriminator=theirs, metadata=metadata, tensors=tensors)
 

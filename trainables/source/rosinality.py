@@ -128,6 +128,9 @@ def _source(file: Path, content: dict[str, Any], discriminator: bool) -> Source:
 def _state(what: str, state: Any) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(x, Tensor) and x.is_floating_point() for x in state.values()):
         raise ValueError(f"{what} is no state dict of tensors")
+    for name, value in state.items():
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ValueError(f"refused: {what}: {name} of {list(value.shape)} is larger than what the file holds for it")
     return state
 
 
@@ -189,7 +192,10 @@ def _renamed(what: str, state: dict[str, Tensor], names: Names, kernels_sum: flo
     made = {}
     for name, value in state.items():
         if name.rpartition(".")[2] != "kernel":
-            made[ours.get(name, name)] = _as_here(ours.get(name, name), value.float())
+            here = ours.get(name, name)
+            if here in made:
+                raise ValueError(f"{what}: {name} has the place of another tensor, {here}")
+            made[here] = _as_here(here, value.float())
             continue
         expected = filter_kernel(value.float()) * kernels_sum
         if value.shape != expected.shape or not torch.allclose(value.float(), expected, rtol=1e-3):

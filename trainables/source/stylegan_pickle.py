@@ -29,7 +29,8 @@ from trainables.source.stylegan_options import Arguments, stylegan2_discriminato
 
 SUFFIX = ".pkl"
 _MAX_BYTES = 4 * 2**30
-_MAX_MODULES, _MAX_DEPTH = 2000, 16
+_SHOWN = 10  # problems that a message names
+_MAX_MODULES, _MAX_NAMES, _MAX_DEPTH = 2000, 20_000, 16
 _FILTER = np.outer(TAPS, TAPS) / np.square(np.sum(TAPS))
 _HINTS = (
     (
@@ -120,7 +121,7 @@ def _network(module: Module, class_name: str) -> _Network:
     arguments = module.state.get("_init_kwargs")
     if not isinstance(arguments, dict) or module.state.get("_init_args"):
         raise ValueError(f"its {class_name.lower()} does not name the arguments that it was made with")
-    network = _Network(arguments)
+    network, names = _Network(arguments), 0
     for count, (path, state) in enumerate(_states(module, "", 0)):
         if count >= _MAX_MODULES:
             raise PickleError(f"refused: a network of more than {_MAX_MODULES} modules")
@@ -129,6 +130,9 @@ def _network(module: Module, class_name: str) -> _Network:
             network.clamps.add(clamp)
         for kind in ("_parameters", "_buffers"):  # frozen layers' parameters are buffers
             for name, value in _items(state, kind):
+                names += 1
+                if names > _MAX_NAMES:
+                    raise PickleError(f"refused: a network of more than {_MAX_NAMES:,} names of tensors")
                 if value is None:
                     continue
                 if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or path + name in network.tensors:
@@ -190,4 +194,5 @@ def _augment_p(pipe: Any) -> dict[str, float]:
 
 def _raise_if(problems: list[str], what: str) -> None:
     if problems:
-        raise ValueError(f"{what} cannot be rebuilt: " + "; ".join(problems))
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise ValueError(f"{what} cannot be rebuilt: " + "; ".join(problem[:300] for problem in problems[:_SHOWN]) + more)

@@ -209,3 +209,10 @@ def test_added_parts_do_not_make_a_whole_source_a_partial_one(dataset: ImageData
 def test_frozen_is_not_all(dataset: ImageDataset, source: Path) -> None:
     with pytest.raises(ValueError, match=r"frozen\.below of stylegan2 must be <= 32, the resolution, .* but got 64"):
         trainer(dataset, source, generator={"frozen": {"mapping": True, "below": 64}}, discriminator=GROUP)
+
+
+def test_what_looks_at_frozen_layers_alone_costs_no_step(dataset: ImageDataset, source: Path) -> None:
+    distilled = [{"name": "feature_distillation", "layers": 1}]
+    generator = {"frozen": {"mapping": True, "below": 8}}
+    losses = trainer(dataset, source, generator=generator, discriminator=GROUP, generator_regularisers=distilled).step()
+    assert float(losses["g_feature_distillation"]) == 0

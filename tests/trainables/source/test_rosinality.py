@@ -204,3 +204,18 @@ def test_a_tensor_that_claims_more_than_its_storage(tmp_path: Path) -> None:
             new.writestr(info.filename, data)
     with pytest.raises(ValueError, match=r"550000\.pt: "):
         open_source(file)
+
+
+def test_a_tensor_larger_than_the_file_is_refused_at_once(tmp_path: Path) -> None:
+    """A view that repeats one number takes no room in the file, and would take 32 TB here."""
+    state = reference.generator_state(3) | {"noises.noise_0": torch.zeros(1).expand(1, 1, 2**25, 2**18)}
+    torch.save({"g_ema": state}, tmp_path / "network.pt")
+    with pytest.raises(ValueError, match=r"refused: g_ema: noises\.noise_0 of .* is larger than what the file holds for it"):
+        open_source(tmp_path / "network.pt")
+
+
+def test_two_tensors_for_one_place_are_refused(tmp_path: Path) -> None:
+    state = reference.generator_state(3)
+    torch.save({"g_ema": state | {"mapping.fc0.weight": state["style.1.weight"]}}, tmp_path / "network.pt")
+    with pytest.raises(ValueError, match=r"has the place of another tensor, mapping\.fc0\.weight"):
+        open_source(tmp_path / "network.pt")
