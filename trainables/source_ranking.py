@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from trainables.backbones import BACKBONES, load_backbone
 from trainables.collective import Collective
 from trainables.data import ImageDataset
+from trainables.digest import json_digest
 from trainables.metrics import Evaluator, MetricName
 from trainables.metrics.features import hash_weights
 from trainables.metrics.statistics import MAX_ROWS
 from trainables.networks import z_dim_of
 from trainables.randomness import indexed_noise
-from trainables.source import load_generator
+from trainables.source import architecture_of, load_generator
 
 KINDS = ("recall", "precision", "fid")
 """What is computed of each source."""
@@ -95,7 +96,8 @@ def rank_sources(
             generator = load_generator(source).to(device)
             sample = _sampler(generator, torch.device(device))
             side = sample(torch.zeros(1, dtype=torch.int64)).shape[-1]
-            content = f"{type(generator).__name__} of {side} px, {hash_weights(generator)}"
+            made_of = json_digest(architecture_of(source).generator)  # with what no tensor says, such as a scale of the output
+            content = f"{type(generator).__name__} of {side} px, {made_of}, {hash_weights(generator)}"
             found.append(RankedSource(source=source, resolution=side, values=evaluator(sample, content)))
         except ValueError as error:
             problem = str(error)

@@ -40,7 +40,7 @@ class StyleGan3Options(Options):
     """Channels of a layer whose cutoff is f are channel_base / (2 f)."""
     channel_max: int = Field(512, ge=1)
     """Upper limit of that."""
-    num_layers: int = Field(14, ge=2)
+    num_layers: int = Field(14, ge=2, le=64)
     """Layers between the input and the one that makes the picture."""
     num_critical: int = Field(2, ge=1)
     """How many of them, the last, keep all frequencies that the picture can hold."""
@@ -50,15 +50,15 @@ class StyleGan3Options(Options):
     """Frequencies from this on are stopped by the first layer."""
     last_stopband_rel: float = Field(2**0.3, gt=1)
     """Where the last layers stop frequencies, over the highest that the picture can hold."""
-    margin_size: int = Field(10, ge=0)
+    margin_size: int = Field(10, ge=0, le=64)
     """Samples around the picture that all layers but the last two have on each side."""
     output_scale: float = Field(0.25, gt=0)
     """By what the last layer's output is multiplied."""
     conv_kernel: Literal[1, 3] = 3
     """Side of the convolutions' kernels; 1 cannot tell directions apart."""
-    filter_size: int = Field(6, ge=2)
+    filter_size: int = Field(6, ge=2, le=32)
     """Taps of the low-pass filters for each sample of the coarser rate."""
-    lrelu_upsampling: int = Field(2, ge=2, multiple_of=2)
+    lrelu_upsampling: int = Field(2, ge=2, le=8, multiple_of=2)
     """By how much the rate at which leaky ReLU is applied exceeds its layer's."""
     use_radial_filters: bool = False
     """Whether the filters after it, but those of the critical layers, have no direction."""

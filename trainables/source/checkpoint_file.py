@@ -101,6 +101,9 @@ def _write(file: Path, tensors: dict[str, Tensor], metadata: Mapping[str, object
         save_file(tensors, part, metadata={_METADATA: json.dumps({**metadata, _DIGEST: tensors_digest(tensors)})})
         os.chmod(part, 0o644)
         os.replace(part, file)
+    except SafetensorError as error:  # its own, where the storage is full
+        Path(part).unlink(missing_ok=True)
+        raise OSError(f"{file} cannot be written: {error}") from error
     except BaseException:
         Path(part).unlink(missing_ok=True)
         raise

@@ -21,6 +21,7 @@ from typing import IO, Any, NoReturn
 
 Maker = Callable[..., Any]
 """Makes inert data of a pickle's arguments; ValueError or TypeError where they are not what they should be."""
+_KEY_BITS = 60
 _MAX_BITS = 128  # of a number; PyTorch's magic number has 77
 _NUMBERS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
 _TEXTS = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
@@ -228,6 +229,8 @@ def _key(value: Any) -> str | int:
     """Of a dictionary or a set. Others could take long to hash, or overflow the stack: tuples in tuples."""
     if type(value) not in (str, int):
         raise PickleError(f"refused: {_kind(value)} as a key")
+    if type(value) is int and value.bit_length() > _KEY_BITS:  # larger ones can be made to have one hash
+        raise PickleError(f"refused: a number of {value.bit_length()} bits as a key")
     key: str | int = value
     return key
 

@@ -64,8 +64,11 @@ def read_source(source: str | Path) -> dict[str, Tensor]:
 
 def _there(source: str | Path) -> Path:
     source = Path(source)
-    if not source.exists():
-        raise ValueError(f"source checkpoint {source} does not exist")
+    try:
+        if not source.exists():
+            raise ValueError(f"source checkpoint {source} does not exist")
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise ValueError(f"source checkpoint {source} cannot be looked at: {error.strerror or error}") from error
     if source.suffix not in SUFFIXES and not source.is_dir():
         kinds = ", ".join(f"{suffix} ({kind})" for suffix, kind in SUFFIXES.items())
         raise ValueError(f"source {source} must be the folder of an export, or a file whose name ends in one of {kinds}")

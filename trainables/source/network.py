@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -11,6 +12,7 @@ from trainables.generators import GENERATORS
 from trainables.networks import build_generator, build_task
 from trainables.registry import options_union
 from trainables.source.formats import open_source
+from trainables.source.places import HasTrunkError, check_places, generator_places
 from trainables.source.source import GENERATOR, Source
 from trainables.tasks import TASKS
 
@@ -33,9 +35,15 @@ def generator_of(source: Source) -> nn.Module:
         raise ValueError("it does not say which generator it holds; sources written by gansweep import, and exports, do")
     options = TypeAdapter(options_union(GENERATORS)).validate_python(source.generator)
     task = TypeAdapter(options_union(TASKS)).validate_python(source.metadata.get("task", {"name": "generation"}))
+    made = build_task(task, source.resolution)
+    state = source.part(GENERATOR)
+    if made.in_channels == 0:
+        with contextlib.suppress(HasTrunkError):  # before anything is allocated of sizes that a file merely claims
+            places = generator_places(source.generator, source.resolution)
+            check_places("its generator", {name: tuple(tensor.shape) for name, tensor in state.items()}, places)
     try:
-        generator = build_generator(options, build_task(task, source.resolution), str(source.metadata.get("backbone")))
-        generator.load_state_dict(source.part(GENERATOR))
+        generator = build_generator(options, made, str(source.metadata.get("backbone")))
+        generator.load_state_dict(state)
     except RuntimeError as error:  # of sizes that no memory holds, too
         raise ValueError(f"its tensors are not those of its generator: {error}") from error
     return generator.eval().requires_grad_(False)

@@ -53,6 +53,9 @@ class Storage:
     dtype: np.dtype[Any]
 
 
+_DTYPE_PARTS = 9  # of numpy's state of a dtype, at most
+
+
 class Dtype(Unfinished):
     """A numpy type of plain numbers."""
 
@@ -62,6 +65,8 @@ class Dtype(Unfinished):
         self.value = np.dtype(name)
 
     def build(self, state: Any) -> None:
+        if type(state) is not tuple or len(state) > _DTYPE_PARTS:
+            raise ValueError("the state of no plain dtype")
         _version, order, subarray, names, fields, *_sizes = state
         if type(order) is not str or order not in _ORDERS or any(part is not None for part in (subarray, names, fields)):
             raise ValueError("a dtype with fields or of unknown byte order")
@@ -77,6 +82,8 @@ class Array(Unfinished):
         self.values = np.zeros(0)
 
     def build(self, state: Any) -> None:
+        if type(state) is not tuple:
+            raise ValueError("the state of no array")
         _version, shape, dtype, fortran, data = state
         if not isinstance(dtype, Dtype) or type(data) is not bytes or type(fortran) is not bool:
             raise ValueError("an array of other things than plain numbers")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,6 +56,13 @@ def check_finite(what: str, tensors: Mapping[str, Tensor]) -> None:
         raise ValueError(f"{what} has {len(bad)} tensors with values that are not finite ({_listed(bad)})")
 
 
+def check_held(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Raises ValueError where tensors are larger than their file: views that repeat numbers, or that share them."""
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if size > file.stat().st_size:
+        raise ValueError(f"refused: its tensors are {size:,} bytes, more than the file holds: {_listed(tensors)}")
+
+
 def _shapes(network: nn.Module) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
@@ -65,8 +73,12 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(ordered[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
+class HasTrunkError(ValueError):
+    """Of a network that is made of a pretrained one, the shapes are not known here."""
+
+
 def _no_trunk(channels: int) -> Any:
-    raise ValueError("it has a pretrained trunk")
+    raise HasTrunkError("it has a pretrained trunk")
 
 
 @contextmanager

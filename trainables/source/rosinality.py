@@ -24,7 +24,7 @@ from trainables.layers.fir import filter_kernel
 from trainables.layers.mapping import Mapping
 from trainables.randomness import noise
 from trainables.source.origin import origin
-from trainables.source.places import Shapes, check_finite, check_places, discriminator_places, generator_places
+from trainables.source.places import Shapes, check_finite, check_held, check_places, discriminator_places, generator_places
 from trainables.source.source import DISCRIMINATOR, GENERATOR, Source
 
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # what PyTorch's files began with before they were archives
@@ -96,12 +96,14 @@ def _check_sizes(file: Path) -> None:
 
 def _source(file: Path, content: dict[str, Any], discriminator: bool) -> Source:
     taken = "g_ema" if isinstance(content.get("g_ema"), dict) else "g"
-    state = _state(taken, content.get(taken))
+    state = _state(taken, content.get(taken), file)
     doubled = sum(name.startswith("to_rgbs.") and name.endswith(".conv.weight") for name in state)
     if not 0 < doubled <= _MAX_DOUBLINGS:
         raise ValueError(f"{taken} is no generator of stylegan2-pytorch: it has {doubled} layers to_rgbs")
     resolution, layers = 4 * 2**doubled, sum(name.startswith("style.") and name.endswith(".weight") for name in state)
     average, p = content.get("latent_avg"), content.get("ada_aug_p")
+    if isinstance(average, Tensor):
+        check_held({"latent_avg": average}, file)
     tensors = _renamed(taken, state, _generator_names(doubled, layers), kernels_sum=4)
     width = len(_part(taken, tensors, "mapping.fc0.bias"))
     options = {"name": "stylegan2", "z_dim": width, "w_dim": width, "c_dim": 0, "mapping_layers": layers, "architecture": "skip"}
@@ -112,7 +114,7 @@ def _source(file: Path, content: dict[str, Any], discriminator: bool) -> Source:
     _check("latent_avg", tensors, places)
     named, theirs = {GENERATOR + name: value for name, value in tensors.items()}, None
     if discriminator and isinstance(content.get("d"), dict):
-        tensors = _renamed("d", _state("d", content["d"]), _discriminator_names(doubled), kernels_sum=1)
+        tensors = _renamed("d", _state("d", content["d"], file), _discriminator_names(doubled), kernels_sum=1)
         theirs = {"name": "stylegan2", "c_dim": 0, "architecture": "resnet", "mbstd_group": 4}
         theirs |= _widths("d", tensors, "b4.conv.weight", f"b{resolution}.fromrgb.weight", resolution)
         _check("d", tensors, discriminator_places(theirs, resolution))
@@ -125,12 +127,10 @@ def _source(file: Path, content: dict[str, Any], discriminator: bool) -> Source:
     return Source(generator=options, discriminator=theirs, resolution=resolution, metadata=metadata, tensors=named)
 
 
-def _state(what: str, state: Any) -> dict[str, Tensor]:
+def _state(what: str, state: Any, file: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(x, Tensor) and x.is_floating_point() for x in state.values()):
         raise ValueError(f"{what} is no state dict of tensors")
-    for name, value in state.items():
-        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise ValueError(f"refused: {what}: {name} of {list(value.shape)} is larger than what the file holds for it")
+    check_held(state, file)
     return state
 
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _TAPS = [1, 3, 3, 1]
-_LARGEST = {"img_resolution": 4096, "num_layers": 64, "c_dim": 2**20}  # what it would take long to build, or to hold
+# What it would take long to build, to hold or to run. No tensor's shape tells of the last three.
+_LARGEST = {"img_resolution": 4096, "num_layers": 64, "c_dim": 2**20, "margin_size": 64, "filter_size": 32, "lrelu_upsampling": 8}
 _LARGE = 2**17
 # Where half precision is used is this project's own affair, and `fused_modconv` is a matter of speed.
 _OF_SPEED = ("num_fp16_res", "use_fp16", "fp16_channels_last", "channels_last", "fused_modconv_default")
@@ -138,7 +139,7 @@ def stylegan2_discriminator(arguments: Arguments, clamp: float | None) -> dict[s
         arguments.without_effect("cmap_dim", "mapping_kwargs")
     blocks, epilogue = arguments.below("block_kwargs"), arguments.below("epilogue_kwargs")
     # The whole batch (None) is what the official converter writes for files of the TensorFlow era, which were trained with 4.
-    options["mbstd_group"] = epilogue.whole("mbstd_group_size", 4, instead_of_none=4)
+    options["mbstd_group"] = epilogue.whole("mbstd_group_size", 4, least=2, instead_of_none=4)
     if epilogue.one_of("mbstd_num_channels", 1, 0) == 0:
         options["minibatch_std"] = False
     for part in blocks, epilogue:

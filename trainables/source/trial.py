@@ -8,6 +8,7 @@ from typing import Any
 
 from trainables.discriminators import DISCRIMINATORS
 from trainables.layers.adapters import merged
+from trainables.source.places import check_held
 from trainables.source.source import DISCRIMINATOR, GENERATOR, Source, described_by_trial
 from trainables.storage import Storage
 
@@ -26,12 +27,13 @@ def read(file: Path) -> Source:
         found = described_by_trial(content.get("config", {}), "discriminator" in state)
         if "p" in state.get("adaptive", {}):
             found.metadata["augment_p"] = float(state["adaptive"]["p"])
+        check_held(state["ema"] | state.get("discriminator", {}), file)
         generator, discriminator, backbone = merged(state["ema"]), state.get("discriminator", {}), state.get("backbone")
         owner = _owners(found.discriminator or {}, str(backbone))
         tensors = {GENERATOR + name: tensor.float() for name, tensor in generator.items()}
         tensors |= {f"{DISCRIMINATOR}{owner(name)}": tensor.float() for name, tensor in discriminator.items()}
         return Source(tensors=tensors, **vars(found))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
         raise ValueError(f"source {file} is no checkpoint of a trial: {error}") from error
 
 

@@ -317,6 +317,14 @@ def damaged() -> dict[str, tuple[bytes, str]]:
         "more taken than there is": (b"0" + STOP, "it is damaged"),
         "a tuple of more than there is": (b"N\x87" + STOP, "it takes more than it has put there"),
         "a memo that is not there": (b"h\x07" + STOP, "it is damaged"),
+        "keys of one hash": (
+            b"}(" + b"".join(number(index * (2**61 - 1)) + b"N" for index in range(1, 50_000)) + b"u" + STOP,
+            "a number of 61 bits as a key",
+        ),
+        "a state that is long to copy": (
+            tuple_of(b"K\x03", text("<"), b"NNN" + b"N" * 50_000) + b"q\x010" + dtype("f4") + b"h\x01b" * 50_000 + STOP,
+            "the state of no plain dtype",
+        ),
         "a mark that is not there": (b"Nt" + STOP, "it is damaged"),
         "half an item": (b"}(" + text("a") + b"u" + STOP, "it is damaged"),
         "text": (b"<!DOCTYPE html><html>not found</html>", "it is damaged"),

@@ -146,3 +146,9 @@ def test_the_probability_of_augmentation_is_that_at_the_end(
     told = trained.config.model_dump(mode="json") | {"augment_p": 1.0}
     TrialFiles(Storage(tmp_path)).save(state, {"step": 2}, png(grid(torch.zeros(1, 3, 8, 8))), is_best=False, config=told)
     assert architecture_of(tmp_path / "checkpoint_00000002.pt").metadata["augment_p"] == 0.375
+
+
+def test_a_checkpoint_of_tensors_larger_than_itself_is_refused(tmp_path: Path) -> None:
+    torch.save({"ema": {"w": torch.zeros(1).expand(2**45)}}, tmp_path / "best.pt")
+    with pytest.raises(ValueError, match=r"refused: its tensors are .* bytes, more than the file holds: w"):
+        open_source(tmp_path / "best.pt")

@@ -1,10 +1,12 @@
 """R1 and R2: zero-centred gradient penalties on real and on generated images (Mescheder et al. 2018, section 4.1).
 
 In the papers' unit: what is added to D's loss is γ/2 · E ||∇D(x)||², where D(x) is the sum of a sample's logits over positions
-and heads and x is in [-1, 1]. So a γ of the StyleGANs, whose D has one logit, can be taken as it is. What it is to be depends on
-resolution and batch size, by StyleGAN2-ADA's heuristic 0.0002 · resolution² / batch size. Each member of an ensemble has a
-penalty of its own, all with one γ; but where any has no pretrained network, those alone do, as in vision-aided GAN (Kumari et al.
-2022): the sum over the hundreds of logits of a pretrained member would be flattened by a γ that is for one.
+and heads and x is in [-1, 1]. So a γ of the StyleGANs, whose D has one logit, can be taken as it is. One thing differs: x is the
+image as D sees it, augmented, where the StyleGANs' code takes the gradient in the image before that; with much of ADA theirs is
+a few times as strong. What γ is to be depends on resolution and batch size, by StyleGAN2-ADA's heuristic 0.0002 · resolution² /
+batch size. Each member of an ensemble has a penalty of its own, all with one γ; but where any has no pretrained network, those
+alone do, as in vision-aided GAN (Kumari et al. 2022): the sum over the hundreds of logits of a pretrained member would be
+flattened by a γ that is for one.
 
 They, like `gradient_penalty`, need D's second derivative, which torch lacks for hard-sigmoid and hard-swish: not on a trunk such
 as MobileNetV3.
