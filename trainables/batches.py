@@ -16,7 +16,7 @@ from torch import Tensor
 from trainables.augment import augmentation_numbers, augmented
 from trainables.collective import Collective
 from trainables.config import TrialConfig
-from trainables.randomness import batch_indices, keyed_generator, noise
+from trainables.randomness import batch_indices, keyed_generator, noise, sample_keys
 from trainables.tasks import Task
 
 
@@ -83,8 +83,8 @@ class Batches:
         if self.task.in_channels == 0:
             inputs_d, inputs_g = self._latents("d", step), self._latents("g", step)
         else:
-            draws = [keyed_generator(self.config.seed, "degrade", step, row) for row in self.share.tolist()]
-            inputs_d = inputs_g = self.task.degrade(target, draws)
+            keys = sample_keys(self.share.to(self.device), self.config.seed, "degrade", step)
+            inputs_d = inputs_g = self.task.degrade(target, keys)
         return Batch(
             real=target if self.style is None else self._pictures(self.style, step),
             inputs_d=inputs_d,

@@ -17,7 +17,7 @@ from trainables.data import DataOptions, ImageDataset, load_dataset
 from trainables.metrics import AnyMetric, Evaluator, MetricName, parse_any_metric
 from trainables.metrics.artfid import ArtFidName, ContentDistance
 from trainables.metrics.paired import PairedEvaluator, PairedName, paired_scores
-from trainables.randomness import indexed_noise, keyed_generator
+from trainables.randomness import indexed_noise, sample_keys
 from trainables.tasks import Task, split
 
 Sample = Callable[[Tensor], Tensor]
@@ -87,7 +87,7 @@ class FixedInputs:
         if self.task.in_channels == 0:
             return indexed_noise(indices, self.z_dim, 0, purpose).to(self.device), torch.empty(0)
         targets = self.pictures.held_out.batch(indices % len(self.pictures.held_out)).to(self.device)
-        return self.task.degrade(targets, [keyed_generator(0, purpose, int(index)) for index in indices]), targets
+        return self.task.degrade(targets, sample_keys(indices.to(self.device), 0, purpose)), targets
 
     def preview(self, sample: Sample, count: int) -> tuple[Tensor, int]:
         """Pictures [N, 3, R, R] to look at, and in how many columns: samples; or rows of input, output and target.

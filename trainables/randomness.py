@@ -14,8 +14,19 @@ from torch import Tensor
 
 def keyed_generator(seed: int, *key: str | int) -> torch.Generator:
     """A CPU generator that depends on ``seed`` and ``key`` alone."""
-    digest = hashlib.blake2b(repr((seed, *key)).encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+    return torch.Generator().manual_seed(int.from_bytes(_digest(seed, *key), "little") >> 1)
+
+
+def sample_keys(indices: Tensor, seed: int, *key: str | int) -> Tensor:
+    """A key for each of ``indices``, int64 [N], for `trainables.layers.keyed_noise`: on their device, nothing is copied to it.
+
+    Consecutive keys are as good as any there; those of another ``seed`` or ``key`` begin at a place of their own among 2^64.
+    """
+    return indices + int.from_bytes(_digest(seed, *key), "little", signed=True)
+
+
+def _digest(seed: int, *key: str | int) -> bytes:
+    return hashlib.blake2b(repr((seed, *key)).encode(), digest_size=8).digest()
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:

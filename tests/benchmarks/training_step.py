@@ -106,7 +106,7 @@ def bare_steps(config: TrialConfig, pictures: RandomPictures, device: torch.devi
         real = pictures.batch(torch.randint(PICTURES, (n,))).to(device)
         condition: Tensor | None = None
         if task.in_channels:
-            inputs_d = inputs_g = condition = speed.images(task.degrade(real, [random] * n))
+            inputs_d = inputs_g = condition = speed.images(task.degrade(real, torch.randint(2**62, (n,), device=device)))
         else:
             inputs_d, inputs_g = (torch.randn(n, config.generator.z_dim, device=device) for _ in range(2))
         both = None if condition is None else torch.cat([condition, condition])

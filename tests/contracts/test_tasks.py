@@ -13,11 +13,13 @@ from torch import Tensor
 
 from tests.trainables.small import FACES
 from trainables.data import load_dataset
-from trainables.randomness import keyed_generator
+from trainables.randomness import sample_keys
 from trainables.tasks import TASKS, Task
 
 REQUIRED: dict[str, dict[str, Any]] = {"style_transfer": {"style": "pictures"}}
 """Options that a task cannot be built without."""
+DRAWING = {"denoising", "inpainting"}
+"""Tasks that degrade equal pictures differently."""
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in TASKS),
     ("super_resolution", {"scale": 4}),
@@ -57,8 +59,8 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Tensor:
     return load_dataset(FACES, tmp_path_factory.mktemp("packed")).batch(torch.arange(32))
 
 
-def draws(*samples: int, step: int = 0) -> list[torch.Generator]:
-    return [keyed_generator(0, "degrade", step, sample) for sample in samples]
+def keys(*samples: int) -> Tensor:
+    return sample_keys(torch.tensor(samples), 0, "degrade", 0)
 
 
 def pictures(height: int, width: int, count: int = 3) -> Tensor:
@@ -80,7 +82,7 @@ def psnr(a: Tensor, b: Tensor) -> float:
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_shapes_and_ranges_at_every_size(task: Task, height: int, width: int) -> None:
     images = pictures(height, width)
-    condition = task.degrade(images, draws(0, 1, 2))
+    condition = task.degrade(images, keys(0, 1, 2))
     assert condition.shape == (3, task.in_channels, height, width)
     assert condition.dtype == torch.float32
     assert condition.isfinite().all()
@@ -96,8 +98,8 @@ def test_shapes_and_ranges_at_every_size(task: Task, height: int, width: int) ->
 
 @every_task
 def test_a_sample_does_not_depend_on_who_shares_the_batch(task: Task, faces: Tensor) -> None:
-    together = task.degrade(faces[:5], draws(0, 1, 2, 3, 4))
-    alone = task.degrade(faces[3:4], draws(3))
+    together = task.degrade(faces[:5], keys(0, 1, 2, 3, 4))
+    alone = task.degrade(faces[3:4], keys(3))
     assert torch.equal(together[3:4], alone)
     output = random_output(task, together)
     assert torch.equal(task.compose(together, output)[3:4], task.compose(alone, output[3:4]))
@@ -106,28 +108,34 @@ def test_a_sample_does_not_depend_on_who_shares_the_batch(task: Task, faces: Ten
 @every_task
 def test_same_draws_same_condition(task: Task, faces: Tensor) -> None:
     before = faces.clone()
-    first, again = (task.degrade(faces[:2], draws(0, 1)) for _ in range(2))
+    first, again = (task.degrade(faces[:2], keys(0, 1)) for _ in range(2))
     assert torch.equal(first, again)
     assert torch.equal(faces, before), "the pictures given are not changed"
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    task.degrade(faces[:2], draws(0, 1))
+    task.degrade(faces[:2], keys(0, 1))
     assert torch.equal(torch.get_rng_state(), state), "the global generator is not used"
 
 
 @every_task
 def test_two_samples_are_degraded_differently_or_all_alike(task: Task, faces: Tensor) -> None:
     """Where a task draws random numbers, equal pictures in one batch get conditions of their own."""
-    generators = draws(0, 1)
-    fresh = [generator.get_state() for generator in generators]
-    first, second = task.degrade(faces[:1].expand(2, -1, -1, -1), generators)
-    drew = any(not torch.equal(g.get_state(), state) for g, state in zip(generators, fresh, strict=True))
-    assert torch.equal(first, second) is not drew
+    first, second = task.degrade(faces[:1].expand(2, -1, -1, -1), keys(0, 1))
+    assert torch.equal(first, second) is not (task.options.name in DRAWING)
+
+
+@every_task
+def test_a_training_step_degrades_without_waiting_for_the_device(task: Task) -> None:
+    """On the meta device, which has no data: whatever were read back from the device would raise."""
+    images = torch.empty(2, 3, 33, 47, device="meta")
+    condition = task.degrade(images, sample_keys(torch.arange(2, device="meta"), 0, "degrade", 0))
+    assert condition.device.type == "meta"
+    assert condition.shape == (2, task.in_channels, 33, 47)
 
 
 @paired
 def test_degrading_loses_something_and_the_baseline_keeps_something(task: Task, faces: Tensor) -> None:
-    condition = task.degrade(faces, draws(*range(32)))
+    condition = task.degrade(faces, keys(*range(32)))
     of_baseline = psnr(task.baseline(condition), faces)
     of_grey = psnr(torch.zeros_like(faces), faces)
     assert of_grey < of_baseline < 40
@@ -137,7 +145,7 @@ def test_degrading_loses_something_and_the_baseline_keeps_something(task: Task, 
 @from_pictures
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (7, 9)])
 def test_an_output_of_zero_is_the_baseline(task: Task, height: int, width: int) -> None:
-    condition = task.degrade(pictures(height, width), draws(0, 1, 2))
+    condition = task.degrade(pictures(height, width), keys(0, 1, 2))
     zero = torch.zeros(3, task.out_channels, height, width)
     torch.testing.assert_close(task.compose(condition, zero), task.baseline(condition), atol=1e-6, rtol=0)
 
@@ -145,7 +153,7 @@ def test_an_output_of_zero_is_the_baseline(task: Task, height: int, width: int) 
 @every_task
 def test_gradients_reach_the_output_and_are_finite(task: Task, faces: Tensor) -> None:
     flat = torch.stack([torch.full((3, 32, 32), value) for value in (-1.0, 0.0, 1.0)])
-    condition = task.degrade(torch.cat([faces[:3], flat]), draws(*range(6)))
+    condition = task.degrade(torch.cat([faces[:3], flat]), keys(*range(6)))
     for scale in (0.0, 0.3, 20.0):
         output = random_output(task, condition, scale).requires_grad_()
         weights = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(2))
@@ -160,7 +168,7 @@ def test_gradients_reach_the_output_and_are_finite(task: Task, faces: Tensor) ->
 def test_the_target_can_be_reached_by_descent_from_far_outside_the_range(task: Task, faces: Tensor) -> None:
     """A clamp with no gradient outside would leave the output there for good."""
     target = faces[:2]
-    condition = task.degrade(target, draws(0, 1))
+    condition = task.degrade(target, keys(0, 1))
     output = torch.full((2, task.out_channels, 32, 32), 2.5).requires_grad_()
     start = psnr(task.compose(condition, output).detach(), target)
     optimizer = torch.optim.Adam([output], lr=0.1)
@@ -176,7 +184,7 @@ def test_the_target_can_be_reached_by_descent_from_far_outside_the_range(task: T
 @pytest.mark.parametrize("value", [-1.0, -0.2, 1.0])
 def test_flat_grey_pictures(task: Task, value: float) -> None:
     grey = torch.full((2, 3, 16, 16), value)
-    condition = task.degrade(grey, draws(0, 1))
+    condition = task.degrade(grey, keys(0, 1))
     for picture in (task.baseline(condition), task.show(condition)):
         assert picture.isfinite().all()
         assert picture.abs().max() <= 1 + 1e-6

@@ -286,7 +286,7 @@ def trainer_of(config: TrialConfig, images: tuple[Images, Images], collective: C
     trainer = GanTrainer(config, images[0], style=style, collective=collective)
     if torch.get_default_dtype() == torch.float64:
         degrade = trainer.task.degrade  # what an 8-bit file would hold comes as float32
-        trainer.task.degrade = lambda images, draws: degrade(images, draws).double()  # type: ignore[method-assign]
+        trainer.task.degrade = lambda images, keys: degrade(images, keys).double()  # type: ignore[method-assign]
     return trainer
 
 

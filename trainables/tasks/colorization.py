@@ -7,7 +7,6 @@ picture could have several; the adversarial and the feature loss work against th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -33,7 +32,7 @@ class Colorization(PairedTask):
     in_channels = 1
     out_channels = 2
 
-    def degrade(self, images: Tensor, draws: Sequence[torch.Generator]) -> Tensor:
+    def degrade(self, images: Tensor, keys: Tensor) -> Tensor:
         return self.inputs_from_picture(images)
 
     def compose(self, condition: Tensor, output: Tensor) -> Tensor:

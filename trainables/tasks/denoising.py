@@ -5,18 +5,19 @@ Strengths are drawn for each picture, so that one network takes a range of them 
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Literal
 
-import numpy as np
-import torch
-from PIL import Image
 from pydantic import AfterValidator, Field, model_validator
 from torch import Tensor
 
-from trainables.tasks.ranges import as_file, from_levels, to_levels
+from trainables.layers.keyed_noise import keyed_normal, keyed_uniform
+from trainables.tasks.jpeg import jpeg
+from trainables.tasks.photons import photon_counts
+from trainables.tasks.ranges import as_file
 from trainables.tasks.task import PairedOptions, PairedTask, ResidualTask
+
+_STRENGTHS, _NOISE = 0, 1  # purposes of a picture's random numbers
 
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
@@ -66,34 +67,24 @@ class Denoising(ResidualTask, PairedTask):
 
     Options = DenoisingOptions
 
-    def degrade(self, images: Tensor, draws: Sequence[torch.Generator]) -> Tensor:
-        spoil, (low, high) = _SPOIL[self.options.kind], self.options.strength
-        # On the CPU: the generators are there, so every device gets the same noise.
-        noisy = [
-            spoil(image, low + (high - low) * float(torch.rand(1, generator=draw)), draw)
-            for image, draw in zip(images.cpu(), draws, strict=True)
-        ]
-        return torch.stack(noisy).to(images.device)
+    def degrade(self, images: Tensor, keys: Tensor) -> Tensor:
+        low, high = self.options.strength
+        strength = low + (high - low) * keyed_uniform(keys, _STRENGTHS, 1)[:, 0].float()
+        return _SPOIL[self.options.kind](images, strength, keys)
 
 
-def _gaussian(image: Tensor, sigma: float, draw: torch.Generator) -> Tensor:
-    return as_file(image + 2 * sigma * torch.randn(image.shape, generator=draw))
+def _gaussian(images: Tensor, sigma: Tensor, keys: Tensor) -> Tensor:
+    noise = keyed_normal(keys, _NOISE, images[0].numel()).view(images.shape)
+    return as_file(images + 2 * sigma.view(-1, 1, 1, 1) * noise)
 
 
-def _poisson(image: Tensor, photons: float, draw: torch.Generator) -> Tensor:
-    counts = torch.poisson((image + 1) / 2 * photons, generator=draw)
-    return as_file(counts / photons * 2 - 1)
+def _poisson(images: Tensor, photons: Tensor, keys: Tensor) -> Tensor:
+    return as_file(photon_counts(images, photons, keys, _NOISE) / photons.view(-1, 1, 1, 1) * 2 - 1)
 
 
-def _jpeg(image: Tensor, quality: float, draw: torch.Generator) -> Tensor:
-    # Pillow's encoder: torchvision's is deprecated.
-    buffer = io.BytesIO()
-    Image.fromarray(to_levels(image).byte().permute(1, 2, 0).numpy()).save(buffer, format="JPEG", quality=round(quality))
-    return from_levels(torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1))
+def _jpeg(images: Tensor, quality: Tensor, keys: Tensor) -> Tensor:
+    return jpeg(images, quality.round())
 
 
-_SPOIL: dict[str, Callable[[Tensor, float, torch.Generator], Tensor]] = {
-    "gaussian": _gaussian,
-    "poisson": _poisson,
-    "jpeg": _jpeg,
-}
+_SPOIL: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"gaussian": _gaussian, "poisson": _poisson, "jpeg": _jpeg}
+"""(pictures [N, 3, H, W], strengths [N], keys [N]) → spoilt pictures."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from trainables.registry import Options
@@ -26,7 +25,7 @@ class Generation(Task):
     paired = False
     in_channels = 0
 
-    def degrade(self, images: Tensor, draws: Sequence[torch.Generator]) -> Tensor:
+    def degrade(self, images: Tensor, keys: Tensor) -> Tensor:
         return images[:, :0]
 
     def compose(self, condition: Tensor, output: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from the mean of the surroundings, not from a constant that it must first learn 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from trainables.registry import names_of
 from trainables.tasks.filling import fill_missing
-from trainables.tasks.masks import MASKS, random_mask
+from trainables.tasks.masks import MASKS, random_masks
 from trainables.tasks.ranges import bounded
 from trainables.tasks.task import PairedOptions, PairedTask, batch_of
 
@@ -42,10 +41,9 @@ class Inpainting(PairedTask):
     in_channels = 4
     picture_mode = "RGBA"
 
-    def degrade(self, images: Tensor, draws: Sequence[torch.Generator]) -> Tensor:
+    def degrade(self, images: Tensor, keys: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        masks = [random_mask(self.options.mask, self.options.share, height, width, draw) for draw in draws]
-        return _condition(images, torch.stack(masks)[:, None].to(images.device))
+        return _condition(images, random_masks(self.options.mask, self.options.share, height, width, keys)[:, None])
 
     def compose(self, condition: Tensor, output: Tensor) -> Tensor:
         filled, missing = _parts(condition)

@@ -7,10 +7,9 @@ the style): neither an untouched input nor a repeated style picture has a low on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -43,6 +42,6 @@ class StyleTransfer(ResidualTask):
     }
     paired = False
 
-    def degrade(self, images: Tensor, draws: Sequence[torch.Generator]) -> Tensor:
+    def degrade(self, images: Tensor, keys: Tensor) -> Tensor:
         """The content as it is."""
         return images

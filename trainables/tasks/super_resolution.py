@@ -7,10 +7,8 @@ input five times and have little left of a small picture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -35,7 +33,7 @@ class SuperResolution(ResidualTask, PairedTask):
     def enlarges(self) -> int:
         return int(self.options.scale)
 
-    def degrade(self, images: Tensor, draws: Sequence[torch.Generator]) -> Tensor:
+    def degrade(self, images: Tensor, keys: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         return self.inputs_from_picture(as_file(self._shrink(images)))[..., :height, :width]
 

@@ -7,10 +7,9 @@ of its arguments, `degrade` of each sample's own random numbers too, and takes a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -53,11 +52,13 @@ class Task(ABC):
         return 1
 
     @abstractmethod
-    def degrade(self, images: Tensor, draws: Sequence[torch.Generator]) -> Tensor:
+    def degrade(self, images: Tensor, keys: Tensor) -> Tensor:
         """Pictures [N, 3, H, W] → conditions [N, in_channels, H, W], on the same device, in [-1, 1].
 
         Args:
-            draws: N generators on the CPU, one for each picture, so that the condition of a picture depends on no other one.
+            keys: int64 [N] on the same device, one for each picture: its random numbers are a function of its key alone
+                (`trainables.layers.keyed_noise`), so that the condition of a picture depends on no other one. Nothing is copied
+                from the host or waited for, as this is part of a training step.
         """
 
     @abstractmethod

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import math
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
-from trainables.randomness import keyed_generator
+from trainables.randomness import sample_keys
 from trainables.tasks.colorization import Colorization, ColorizationOptions
 from trainables.tasks.denoising import Denoising, DenoisingOptions
+from trainables.tasks.jpeg import jpeg
+from trainables.tasks.photons import photon_counts
+from trainables.tasks.ranges import as_file, to_levels
 from trainables.tasks.style_transfer import StyleTransfer, StyleTransferOptions
 from trainables.tasks.super_resolution import SuperResolution, SuperResolutionOptions
 
@@ -23,8 +29,8 @@ def noise_picture(height: int, width: int) -> Tensor:
     return levels.float() / 127.5 - 1
 
 
-def draws(count: int) -> list[torch.Generator]:
-    return [keyed_generator(9, sample) for sample in range(count)]
+def keys(count: int) -> Tensor:
+    return sample_keys(torch.arange(count), 9)
 
 
 def resized_by_pillow(picture: Tensor, height: int, width: int) -> Tensor:
@@ -38,7 +44,7 @@ def test_the_condition_is_pillow_s_bicubic_down_and_up_again(scale: int) -> None
     picture = noise_picture(32, 48)
     expected = resized_by_pillow(resized_by_pillow(picture, 32 // scale, 48 // scale), 32, 48)
     # Pillow rounds its kernels to fixed point and the result to levels, which may shift a low-resolution level by one.
-    assert (task.degrade(picture, draws(1)) - expected).abs().max() < 2.6 / 127.5
+    assert (task.degrade(picture, keys(1)) - expected).abs().max() < 2.6 / 127.5
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -50,14 +56,14 @@ def test_training_sees_what_a_low_resolution_file_would_give(scale: int) -> None
     assert enlarged.shape == (1, 3, 9 * scale, 5 * scale)
     ramp = torch.linspace(-0.8, 0.8, 31).view(1, 1, 1, 31).expand(1, 3, 31, 31).contiguous()
     inner = slice(2 * scale, 31 - 3 * scale)
-    error = (task.degrade(ramp, draws(1)) - ramp)[..., inner, inner]
+    error = (task.degrade(ramp, keys(1)) - ramp)[..., inner, inner]
     assert error.abs().max() < 1.5 / 127.5, "a ramp stays where it is; half a pixel's shift would be 3.4 levels"
 
 
 def test_the_preview_shows_the_low_resolution_pixels() -> None:
     task = SuperResolution(SuperResolutionOptions(scale=4), 32)
     smooth = torch.nn.functional.interpolate(noise_picture(3, 3), size=(32, 32), mode="bicubic", antialias=True).clamp(-1, 1)
-    shown = task.show(task.degrade(smooth, draws(1)))
+    shown = task.show(task.degrade(smooth, keys(1)))
     blocks = shown.view(1, 3, 8, 4, 8, 4)
     assert torch.equal(blocks, blocks[:, :, :, :1, :, :1].expand_as(blocks))
     low = torch.nn.functional.interpolate(smooth, scale_factor=0.25, mode="bicubic", antialias=True)
@@ -67,7 +73,7 @@ def test_the_preview_shows_the_low_resolution_pixels() -> None:
 def test_gaussian_noise_has_the_deviation_asked_for() -> None:
     task = Denoising(DenoisingOptions(sigma=(0.1, 0.1)), 32)
     grey = torch.zeros(4, 3, 64, 64)
-    noise = task.degrade(grey, draws(4)) - grey
+    noise = task.degrade(grey, keys(4)) - grey
     assert float(noise.std()) / 2 == pytest.approx(0.1, rel=0.02)
     assert float(noise.mean()) == pytest.approx(0, abs=0.005)
 
@@ -76,17 +82,43 @@ def test_gaussian_noise_has_the_deviation_asked_for() -> None:
 def test_photon_counts_have_mean_and_variance_of_their_rate(level: float) -> None:
     """Var(counts / photons) = level / photons."""
     task = Denoising(DenoisingOptions(kind="poisson", photons=(40, 40)), 32)
-    noisy = (task.degrade(torch.full((4, 3, 64, 64), 2 * level - 1), draws(4)) + 1) / 2
+    noisy = (task.degrade(torch.full((4, 3, 64, 64), 2 * level - 1), keys(4)) + 1) / 2
     assert float(noisy.mean()) == pytest.approx(level, abs=0.004)
     assert float(noisy.var()) == pytest.approx(level / 40, rel=0.04)
-    assert torch.equal(task.degrade(torch.full((1, 3, 8, 8), -1.0), draws(1)), torch.full((1, 3, 8, 8), -1.0))
+    assert torch.equal(task.degrade(torch.full((1, 3, 8, 8), -1.0), keys(1)), torch.full((1, 3, 8, 8), -1.0))
+
+
+@pytest.mark.parametrize("mean", [0.05, 0.8, 3.0, 15.9, 16.1, 40.0, 900.0])
+def test_photon_counts_are_poisson_s(mean: float) -> None:
+    """Kolmogorov's distance to the distribution function, on both sides of where its computation changes (16)."""
+    counts = photon_counts(torch.ones(8, 1, 128, 128), torch.full((8,), mean), keys(8), 0).flatten().double()
+    assert float(counts.mean()) == pytest.approx(mean, abs=5 * math.sqrt(mean / len(counts)))
+    assert float(counts.var()) == pytest.approx(mean, rel=5 * math.sqrt((2 + 1 / mean) / len(counts)))
+    values, times = counts.unique(return_counts=True)
+    assert np.abs(np.cumsum(times.numpy()) / len(counts) - scipy.stats.poisson.cdf(values.numpy(), mean)).max() < 2.2 / math.sqrt(
+        len(counts)
+    )
+
+
+@pytest.mark.parametrize("quality", [1, 10, 30, 50, 75, 95])
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (33, 20), (9, 11)])
+def test_jpeg_is_pillow_s(quality: int, height: int, width: int) -> None:
+    """To rounding: a coefficient halfway between two steps may fall to either, which moves its block by a few levels."""
+    smooth = torch.nn.functional.interpolate(noise_picture(9, 9), size=(height, width), mode="bicubic").clamp(-1, 1)
+    picture = as_file(smooth)
+    buffer = io.BytesIO()
+    Image.fromarray(to_levels(picture[0]).byte().permute(1, 2, 0).numpy()).save(buffer, format="JPEG", quality=quality)
+    expected = torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1)[None].float()
+    error = (to_levels(jpeg(picture, torch.tensor([float(quality)]))) - expected).abs()
+    assert error.mean() < 1.5
+    assert error.mean() < (expected - to_levels(picture)).abs().mean() / 3
 
 
 def test_lower_quality_spoils_more_and_levels_are_those_of_a_file() -> None:
     picture = noise_picture(33, 20)
     errors = []
     for quality in (5, 30, 95):
-        noisy = Denoising(DenoisingOptions(kind="jpeg", quality=(quality, quality)), 32).degrade(picture, draws(1))
+        noisy = Denoising(DenoisingOptions(kind="jpeg", quality=(quality, quality)), 32).degrade(picture, keys(1))
         errors.append(float((noisy - picture).square().mean()))
         assert torch.equal(((noisy + 1) * 127.5).round() / 127.5 - 1, noisy)
     assert errors[0] > errors[1] > errors[2] > 0
@@ -94,7 +126,7 @@ def test_lower_quality_spoils_more_and_levels_are_those_of_a_file() -> None:
 
 def test_strengths_are_drawn_from_the_whole_range() -> None:
     task = Denoising(DenoisingOptions(sigma=(0.04, 0.2)), 32)
-    deviations = task.degrade(torch.zeros(200, 3, 24, 24), draws(200)).std(dim=(1, 2, 3)) / 2
+    deviations = task.degrade(torch.zeros(200, 3, 24, 24), keys(200)).std(dim=(1, 2, 3)) / 2
     assert 0.035 < float(deviations.min()) < 0.05
     assert 0.19 < float(deviations.max()) < 0.21
     assert float(deviations.mean()) == pytest.approx(0.12, abs=0.015)
@@ -122,7 +154,7 @@ def test_the_right_colours_give_the_picture_back() -> None:
 
     task = Colorization(ColorizationOptions(), 32)
     picture = noise_picture(32, 32)
-    condition = task.degrade(picture, draws(1))
+    condition = task.degrade(picture, keys(1))
     output = torch.atanh(lab_from_srgb((picture + 1) / 2)[:, 1:] / 110)
     assert (task.compose(condition, output) - picture).abs().max() < 1e-3
 
@@ -130,7 +162,7 @@ def test_the_right_colours_give_the_picture_back() -> None:
 def test_a_grey_picture_and_its_colours_have_one_lightness() -> None:
     task = Colorization(ColorizationOptions(), 32)
     picture = noise_picture(32, 32)
-    condition = task.degrade(picture, draws(1))
+    condition = task.degrade(picture, keys(1))
     grey = task.baseline(condition)
     assert (grey - grey.mean(dim=1, keepdim=True)).abs().max() < 1e-4
     torch.testing.assert_close(task.inputs_from_picture(grey), condition, atol=1e-4, rtol=0)
@@ -143,5 +175,5 @@ def test_style_pictures_must_be_named_and_the_content_is_left_as_it_is() -> None
         StyleTransferOptions(style="")
     task = StyleTransfer(StyleTransferOptions(style="pictures"), 32)
     picture = noise_picture(16, 16)
-    assert torch.equal(task.degrade(picture, draws(1)), picture)
+    assert torch.equal(task.degrade(picture, keys(1)), picture)
     assert not task.paired

@@ -5,47 +5,55 @@ from __future__ import annotations
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
-from trainables.randomness import keyed_generator
+from trainables.randomness import sample_keys
+from trainables.tasks import masks as masks_module
 from trainables.tasks.filling import fill_missing
 from trainables.tasks.inpainting import Inpainting, InpaintingOptions
-from trainables.tasks.masks import MASKS, random_mask
+from trainables.tasks.masks import MASKS, random_masks
 
 
-def draws(count: int) -> list[torch.Generator]:
-    return [keyed_generator(3, sample) for sample in range(count)]
+def keys(count: int) -> Tensor:
+    return sample_keys(torch.arange(count), 3)
 
 
 @pytest.mark.parametrize("kind", MASKS)
 @pytest.mark.parametrize("share", [0.05, 0.25, 0.75])
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (17, 40), (1, 1), (2, 3)])
 def test_a_mask_hides_at_least_its_share_and_not_much_more(kind: str, share: float, height: int, width: int) -> None:
-    for draw in draws(20):
-        mask = random_mask(kind, share, height, width, draw)
-        assert mask.shape == (height, width)
-        assert mask.dtype == torch.bool
-        assert float(mask.float().mean()) >= share
-        if height == 64:
-            assert float(mask.float().mean()) <= share + 0.14, "by one shape too many at most"
+    masks = random_masks(kind, share, height, width, keys(20))
+    assert masks.shape == (20, height, width)
+    assert masks.dtype == torch.bool
+    shares = masks.float().mean(dim=(1, 2))
+    assert shares.min() >= share
+    if height == 64:
+        assert shares.max() <= share + 0.14, "by one shape too many at most"
 
 
 @pytest.mark.parametrize("kind", MASKS)
-def test_masks_reach_everywhere_and_are_of_the_draw_alone(kind: str) -> None:
-    masks = torch.stack([random_mask(kind, 0.25, 24, 24, draw) for draw in draws(300)]).float()
-    assert masks.mean(0).min() > 0, "corners are hidden less often, but they are"
-    assert masks.mean(0).max() < 0.8
-    again = torch.stack([random_mask(kind, 0.25, 24, 24, draw) for draw in draws(300)]).float()
-    assert torch.equal(masks, again)
+def test_masks_reach_everywhere_and_are_of_the_key_alone(kind: str) -> None:
+    masks = random_masks(kind, 0.25, 24, 24, keys(300))
+    assert masks.float().mean(0).min() > 0, "corners are hidden less often, but they are"
+    assert masks.float().mean(0).max() < 0.8
+    assert torch.equal(random_masks(kind, 0.25, 24, 24, keys(300).flip(0)[:7]), masks.flip(0)[:7])
 
 
 def test_boxes_have_straight_sides_and_strokes_do_not() -> None:
     def corners(kind: str) -> float:
         """Corners of the outline for each missing pixel of its border: few where sides are straight."""
-        mask = random_mask(kind, 0.1, 96, 96, keyed_generator(5)).float()
-        quads = mask.unfold(0, 2, 1).unfold(1, 2, 1).sum((-1, -2))
+        quads = random_masks(kind, 0.1, 96, 96, keys(8)).float().unfold(1, 2, 1).unfold(2, 2, 1).sum((-1, -2))
         return float(((quads == 1) | (quads == 3)).sum() / (quads % 4 != 0).sum())
 
     assert corners("boxes") < 0.15 < 0.3 < corners("free_form")
+
+
+def test_shapes_that_cover_too_little_are_broadened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four boxes cannot hide three quarters of a picture."""
+    monkeypatch.setattr(masks_module, "_AREA", 2.0)
+    few = random_masks("boxes", 0.7, 64, 64, keys(20)).float().mean(dim=(1, 2))
+    assert few.min() >= 0.7
+    assert few.max() < 0.9
 
 
 def test_filling_by_hand() -> None:
@@ -79,7 +87,7 @@ def test_a_filling_lies_between_the_known_values_and_is_zero_where_nothing_is_kn
 def test_known_pixels_stay_bit_for_bit_and_get_no_gradient(mask: str) -> None:
     task = Inpainting(InpaintingOptions(mask=mask), 32)
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    condition = task.degrade(images, draws(3))
+    condition = task.degrade(images, keys(3))
     missing = condition[:, 3:].bool().expand(-1, 3, -1, -1)
     output = torch.full((3, 3, 32, 32), 0.7, requires_grad=True)
     composed = task.compose(condition, output)
@@ -96,9 +104,9 @@ def test_known_pixels_stay_bit_for_bit_and_get_no_gradient(mask: str) -> None:
 def test_what_is_hidden_does_not_reach_the_condition() -> None:
     task = Inpainting(InpaintingOptions(), 32)
     images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
-    condition = task.degrade(images, draws(1))
+    condition = task.degrade(images, keys(1))
     other = torch.where(condition[:, 3:].bool(), torch.ones_like(images), images)
-    assert torch.equal(task.degrade(other, draws(1)), condition)
+    assert torch.equal(task.degrade(other, keys(1)), condition)
 
 
 def test_transparent_pixels_are_missing() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.data import DataOptions, load_dataset
-from trainables.randomness import batch_indices, keyed_generator
+from trainables.randomness import batch_indices, sample_keys
 from trainables.tasks import TASKS, Task, split
 
 STEPS, BATCH = 80, 16
@@ -50,7 +50,7 @@ def test_a_small_network_beats_the_baseline(name: str, options: dict[str, Any], 
     task = TASKS[name](TASKS[name].Options(**options), 32)
     training, evaluation = split(len(dataset), 0.2)
     target = dataset.batch(evaluation)
-    condition = task.degrade(target, [keyed_generator(0, "evaluation", i) for i in range(len(target))])
+    condition = task.degrade(target, sample_keys(torch.arange(len(target)), 0, "evaluation"))
     torch.manual_seed(0)
     net = network(task)
     optimizer = torch.optim.Adam(net.parameters(), lr=4e-3)
@@ -58,7 +58,7 @@ def test_a_small_network_beats_the_baseline(name: str, options: dict[str, Any], 
     assert before == pytest.approx(psnr(task.baseline(condition), target), abs=1e-3)
     for step in range(STEPS):
         real = dataset.batch(training[batch_indices(len(training), BATCH, 0, step)])
-        inputs = task.degrade(real, [keyed_generator(0, "training", step, i) for i in range(BATCH)])
+        inputs = task.degrade(real, sample_keys(torch.arange(BATCH), 0, "training", step))
         optimizer.zero_grad()
         (task.compose(inputs, net(inputs)) - real).abs().mean().backward()
         optimizer.step()
