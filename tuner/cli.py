@@ -55,6 +55,29 @@ def resume(
 
 
 @app.command()
+def show(
+    sweep: Annotated[Path, typer.Argument(help="The sweep's folder.")],
+    rows: Annotated[int, typer.Option(min=1, help="Trials to list, best first; those that run follow.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """How a sweep stands, from its folder: who runs it, its trials, its finalists, and what to do next."""
+    from tuner.commands import show as command
+
+    command.run(sweep, rows, as_json=as_json)
+
+
+@app.command("list")
+def list_sweeps(
+    folder: Annotated[Path, typer.Argument(help="The folder below which sweeps are; what specs call storage.")] = Path("sweeps"),
+    as_json: Json = False,
+) -> None:
+    """The sweeps in a folder, newest first: their state and their best."""
+    from tuner.commands import show as command
+
+    command.list_sweeps(folder, as_json=as_json)
+
+
+@app.command()
 def export(
     sweep: Annotated[Path, typer.Argument(help="The sweep's folder.")],
     trial: Annotated[int | None, typer.Option(help="Which trial; the best when left out.")] = None,
@@ -108,11 +131,12 @@ def sample(
         float, typer.Option(help="How far styles go from their mean: 0.7 gives fewer kinds of better pictures. StyleGANs alone.")
     ] = 1.0,
     label: Annotated[int | None, typer.Option(help="The class of the pictures, from 0; all in turn when left out.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Make pictures with an exported generator, or with a source's."""
     from tuner.commands import sample as command
 
-    command.run(source, n, out, seed, scale, truncation, label)
+    command.run(source, n, out, seed, scale, truncation, label, force=force)
 
 
 @app.command()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tuner.spec import SweepSpec
+if TYPE_CHECKING:  # it needs torch, which takes seconds
+    from tuner.spec import SweepSpec
 
 
 def use_of(export: Path, spec: SweepSpec) -> str:

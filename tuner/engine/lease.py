@@ -139,6 +139,16 @@ def hold(file: Path, *, take_over: bool = False, say: Callable[[str], None] = la
         lease.release()
 
 
+def driver_of(file: Path) -> str | None:
+    """Who runs a sweep, for people, by its lease; None where nobody does."""
+    holder = _read(file)
+    if holder is None or holder.has_died:
+        return None
+    if holder.has_died is None and time.time() - file.stat().st_mtime > STALE_AFTER_S:
+        return f"{holder}, which has not been heard of for {time.time() - file.stat().st_mtime:.0f} s"
+    return str(holder)
+
+
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
     """Keeps others from looking at the lease and deciding what to do about it, for the length of the block."""
