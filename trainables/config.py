@@ -16,6 +16,7 @@ from trainables.guards import GuardOptions
 from trainables.losses import ADVERSARIAL, GENERATOR_REGULARISERS, RECONSTRUCTION, REGULARISERS, FeatureLossOptions
 from trainables.optim import EmaOptions, OptimizerOptions
 from trainables.registry import Options, names_of, options_union, unknown_name
+from trainables.regulariser_fit import regulariser_problems
 from trainables.source import architecture_of
 from trainables.speed import SpeedOptions
 from trainables.tasks import TASKS
@@ -178,18 +179,7 @@ class TrialConfig(Options):
             problems.append(
                 ("adaptive", f"counts the real images that D calls real, as only {divided} let it, but got {self.adversarial!r}")
             )
-        tunes = "needs a discriminator that tunes a pretrained trunk"
-        problems += [
-            (f"regularisers.{index}", f"{options.name} {tunes}, but got {self.discriminator.name!r}")
-            for index, options in enumerate(self.regularisers)
-            if REGULARISERS[options.name].needs_trunk and not _tunes_a_trunk(self.discriminator)
-        ]
-        problems += [
-            (f"generator_regularisers.{index}", f"{options.name} needs {_made_of_styles()}, but got {self.generator.name!r}")
-            for index, options in enumerate(self.generator_regularisers)
-            if GENERATOR_REGULARISERS[options.name].needs_styles and not _is_made_of_styles(self.generator.name)
-        ]
-        return problems + self._task_problems(task.in_channels > 0)
+        return problems + regulariser_problems(self, info) + self._task_problems(task.in_channels > 0)
 
     def _task_problems(self, takes_pictures: bool) -> list[tuple[str, str]]:
         name, problems = self.task.name, []
@@ -232,18 +222,6 @@ class TrialConfig(Options):
     def _steps(self, kimg: float) -> int:
         """The steps that show at least ``kimg``. Rounded first: 0.3 is 3 * 0.1 less a little, which must not cost a step."""
         return math.ceil(round(kimg * 1000 / self.batch_size, 6))
-
-
-def _tunes_a_trunk(discriminator: Any) -> bool:
-    return hasattr(discriminator, "frozen_depth") or any(map(_tunes_a_trunk, getattr(discriminator, "members", ())))
-
-
-def _is_made_of_styles(generator: str) -> bool:
-    return hasattr(GENERATORS[generator], "styles")
-
-
-def _made_of_styles() -> str:
-    return f"a generator made of styles ({', '.join(filter(_is_made_of_styles, GENERATORS))})"
 
 
 def with_defaults(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,12 +18,22 @@ def grid(images: Tensor, columns: int | None = None, scale: int = 1) -> Tensor:
 
     Not `torchvision.utils.make_grid`, whose import takes every process of a sweep three seconds.
     """
-    columns = min(len(images), columns or max(1, round(len(images) ** 0.5)))
+    columns = min(len(images), columns or _columns(len(images)))
     pictures = enlarged(images.detach().cpu().float().clamp(-1, 1), scale)
     framed = pad(pictures, (_GAP, 0, _GAP, 0), value=1)
     rows = [torch.cat(list(row), dim=-1) for row in framed.split(columns)]
     rows[-1] = pad(rows[-1], (0, rows[0].shape[-1] - rows[-1].shape[-1]), value=1)
     return ((pad(torch.cat(rows, dim=-2), (0, _GAP, 0, _GAP), value=1) + 1) * 127.5).round().byte()
+
+
+def grid_size(count: int, side: int) -> tuple[int, int]:
+    """Width and height of `grid`'s picture of so many pictures whose enlarged side is ``side``."""
+    columns = _columns(count)
+    return columns * (side + _GAP) + _GAP, -(-count // columns) * (side + _GAP) + _GAP
+
+
+def _columns(count: int) -> int:
+    return max(1, round(count**0.5))
 
 
 def enlarged(pictures: Tensor, scale: int) -> Tensor:

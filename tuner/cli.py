@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from tuner.commands import data
+from tuner.commands import data, simulate
 
 _HELP = (
     "Search how to fine-tune a GAN on your pictures: over backbones, frozen layers and losses, on this machine or a Ray cluster."
 )
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=_HELP)
 app.add_typer(data.app, name="data", help="Look at pictures, or pack them, before a sweep.")
+app.add_typer(simulate.app, name="simulate", help="See how a search would go, over recorded or made-up learning curves.")
 
 Address = Annotated[str | None, typer.Option(help='Ray cluster to join: "auto" or host:port; an embedded Ray when left out.')]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, progress on standard error.")]

@@ -49,6 +49,11 @@ class Discriminator(nn.Module):
         return {}
 
     @classmethod
+    def trains_features(cls, options: Any, info: Any, resolution: int) -> bool:
+        """Whether training changes anything of what `features` gives; arguments as for `unfit`."""
+        return False
+
+    @classmethod
     def unfit(cls, options: Any, info: Any, resolution: int, condition_channels: int = 0) -> list[Problem]:
         """All that these options cannot do with a trunk (`BackboneInfo`), a resolution in pixels and a condition; [] if fit."""
         raise NotImplementedError

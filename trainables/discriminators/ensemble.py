@@ -98,6 +98,10 @@ class EnsembleDiscriminator(Discriminator):
         }
 
     @classmethod
+    def trains_features(cls, options: EnsembleOptions, info: Any, resolution: int) -> bool:
+        return any(MEMBERS[member.name].trains_features(member, info, resolution) for member in options.members)
+
+    @classmethod
     def unfit(cls, options: EnsembleOptions, info: Any, resolution: int, condition_channels: int = 0) -> list[Problem]:
         return [
             (f"members.{index}.{key}", message)

@@ -110,6 +110,10 @@ class StyleGan2Discriminator(Discriminator):
             yield f"b{r}", x, image
 
     @classmethod
+    def trains_features(cls, options: StyleGan2Options, info: Any, resolution: int) -> bool:
+        return options.frozen_depth < len(_resolutions(resolution))
+
+    @classmethod
     def unfit(cls, options: StyleGan2Options, info: Any, resolution: int, condition_channels: int = 0) -> list[Problem]:
         problems = condition_problems(options.conditional, condition_channels)
         if resolution < 8 or resolution.bit_count() != 1:

@@ -65,6 +65,10 @@ class TrunkDiscriminator(Discriminator):
         return self.backbone(images, self.layers, self.input_px)
 
     @classmethod
+    def trains_features(cls, options: TrunkOptions, info: Any, resolution: int) -> bool:
+        return bool(options.frozen_depth < info.depth)
+
+    @classmethod
     def unfit(cls, options: TrunkOptions, info: Any, resolution: int, condition_channels: int = 0) -> list[Problem]:
         return _problems(options, info, condition_channels) + size_problems(info, options.input_px, resolution)
 

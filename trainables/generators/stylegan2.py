@@ -93,6 +93,13 @@ class StyleGan2Generator(nn.Module):
         return [f"synthesis.b{resolution}.conv1" for resolution in self.synthesis.resolutions]
 
     @staticmethod
+    def untrained_layers(options: StyleGan2Options, resolution: int) -> int:
+        """How many of `feature_layers`, coarse to fine, always give what they gave at first: nothing below them is trained."""
+        if options.miner_layers or (options.adapt == "full" and not options.frozen.mapping):
+            return 0
+        return sum(side < options.frozen.below for side in _sides(resolution))
+
+    @staticmethod
     def unfit(options: StyleGan2Options, frame: Frame, info: Any) -> str | None:
         """What does not fit ``frame``; None when all does. ``info``, the trunk's, does not matter."""
         if options.frozen.below > frame.resolution:
@@ -145,13 +152,18 @@ def _is_frozen(name: str, frozen: FrozenOptions) -> bool:
     return (tensor == "const" and frozen.constant) or int(block[1:]) < frozen.below
 
 
+def _sides(resolution: int) -> list[int]:
+    """Of the blocks, coarse to fine."""
+    return [2**i for i in range(2, int(math.log2(resolution)) + 1)]
+
+
 class Synthesis(nn.Module):
     """[N, styles, w_dim] → images, through blocks ``b4``, ``b8`` and so on to the resolution."""
 
     def __init__(self, options: StyleGan2Options, frame: Frame) -> None:
         super().__init__()
         self.skip = options.architecture == "skip"
-        resolutions = [2**i for i in range(2, int(math.log2(frame.resolution)) + 1)]
+        resolutions = _sides(frame.resolution)
         before = 0
         for resolution in resolutions:
             channels = min(options.channel_base // resolution, options.channel_max)

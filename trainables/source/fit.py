@@ -22,7 +22,7 @@ from trainables.layers.adapters import is_adapter
 from trainables.source.formats import read_source
 from trainables.source.source import DISCRIMINATOR, GENERATOR
 
-_BLOCK = re.compile(r"(?:synthesis\.)?b(\d+)\.")  # of StyleGAN2, with its resolution
+_BLOCK = re.compile(r"(?:synthesis\.)?\bb(\d+)\.")  # of StyleGAN2, with its resolution
 _GROUPS = 6  # of tensors that a message names
 _NAMED = 3  # tensors that a warning names of each kind
 _WIDTHS = (1 / 8, 1 / 4, 1 / 2, 2, 4, 8)  # of the one asked for, that are tried for a better fit
@@ -51,6 +51,10 @@ class LoadReport(NamedTuple):
             "in the source alone": list(self.left),
         }
         said = "; ".join(f"{kind}: {grouped(names)}" for kind, names in parts.items() if names)
+        if self.cut and any(".torgb." in name for name in self.lacking):
+            side = max(int(found[1]) for name in self.cut if (found := _BLOCK.search(name)))
+            why = "its G is of the resnet form, whose last block alone makes the picture, so that none can be left out"
+            said += f"; {why}: set data.resolution: {side}"
         return said or None
 
     def __str__(self) -> str:

@@ -31,11 +31,11 @@ def open_source(source: str | Path, *, discriminator: bool = True) -> Source:
         ValueError: it is missing, damaged, or none of these; the message names it.
     """
     source = _there(source)
-    if source.suffix == stylegan_pickle.SUFFIX:
+    if _suffix(source) == stylegan_pickle.SUFFIX:
         return stylegan_pickle.read(source, discriminator=discriminator)
-    if source.suffix == trial.SUFFIX and rosinality.is_one(source):
+    if _suffix(source) == trial.SUFFIX and rosinality.is_one(source):
         return rosinality.read(source, discriminator=discriminator)
-    read = export.read if source.is_dir() else trial.read if source.suffix == trial.SUFFIX else checkpoint_file.read
+    read = export.read if source.is_dir() else trial.read if _suffix(source) == trial.SUFFIX else checkpoint_file.read
     found = read(source)
     return found if discriminator else _without_discriminator(found)
 
@@ -45,7 +45,7 @@ def architecture_of(source: str | Path) -> Architecture:
     source = _there(source)
     if source.is_dir():
         return export.architecture(source)
-    if source.suffix == checkpoint_file.SUFFIX:
+    if _suffix(source) == checkpoint_file.SUFFIX:
         return checkpoint_file.architecture(source)
     state = source.stat()
     return deepcopy(_architecture_of(source.absolute(), state.st_mtime_ns, state.st_size))
@@ -62,6 +62,10 @@ def read_source(source: str | Path) -> dict[str, Tensor]:
     return open_source(source).tensors
 
 
+def _suffix(source: Path) -> str:
+    return source.suffix.lower()
+
+
 def _there(source: str | Path) -> Path:
     source = Path(source)
     try:
@@ -69,7 +73,7 @@ def _there(source: str | Path) -> Path:
             raise ValueError(f"source checkpoint {source} does not exist")
     except OSError as error:  # a name too long, a folder that may not be looked into
         raise ValueError(f"source checkpoint {source} cannot be looked at: {error.strerror or error}") from error
-    if source.suffix not in SUFFIXES and not source.is_dir():
+    if _suffix(source) not in SUFFIXES and not source.is_dir():
         kinds = ", ".join(f"{suffix} ({kind})" for suffix, kind in SUFFIXES.items())
         raise ValueError(f"source {source} must be the folder of an export, or a file whose name ends in one of {kinds}")
     return source

@@ -22,7 +22,7 @@ def open_generator(source: Path) -> tuple[nn.Module, int]:
     Raises:
         ValueError: as of `open_export`, `open_source` and `generator_of`.
     """
-    if source.is_dir() or source.suffix not in SUFFIXES:
+    if source.is_dir() or source.suffix.lower() not in SUFFIXES:
         generator, config = open_export(source)
         return generator, config["resolution"]
     found = open_source(source, discriminator=False)

@@ -38,6 +38,7 @@ from tuner.records.text import shown
 from tuner.spec import SweepSpec, load_spec
 from tuner.spec.doubts import doubts
 from tuner.spec.preflight import preflight
+from tuner.spec.source_fit import source_problems
 
 
 def run(file: Path, overrides: list[str], *, dry_run: bool, as_json: bool, address: str | None) -> None:
@@ -46,6 +47,9 @@ def run(file: Path, overrides: list[str], *, dry_run: bool, as_json: bool, addre
     with input_errors():
         spec = load_spec(file, overrides)
         if dry_run:
+            with console.status("checking sources"):
+                if problems := list(source_problems(spec)):
+                    raise spec.error(problems)
             _tell_doubts(spec, console)
             with _nodes(address) as nodes:
                 placement = placement_of(spec, nodes)

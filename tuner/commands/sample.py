@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from PIL import Image
 from rich.console import Console
 from torch import Tensor, nn
 
 from trainables.exported import enlargement
 from trainables.exported import sample as samples
-from trainables.pictures import grid, png
+from trainables.pictures import grid, grid_size, png
 from trainables.storage import Storage
 from tuner.commands.exports import open_generator
 from tuner.commands.terminal import bars, fail
@@ -20,12 +21,19 @@ from tuner.commands.terminal import bars, fail
 _PIXELS_AT_ONCE = 2**20  # of a batch: StyleGANs take about a kilobyte for each
 
 
-def run(source: Path, n: int, out: Path, seed: int, scale: int | None, truncation: float, label: int | None) -> None:
+def run(
+    source: Path, n: int, out: Path, seed: int, scale: int | None, truncation: float, label: int | None, *, force: bool = False
+) -> None:
     """`gansweep sample`."""
     if out.suffix.lower() not in ("", ".png"):
         fail(f"--out must be a .png file for one grid, or a folder for a file each, but got {out}")
+    if not force and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
+        what = "would be replaced" if out.is_file() else "is not empty"
+        fail(f"{out} {what}: choose another --out, or add --force")
     try:
         generator, resolution = open_generator(source)
+        if out.suffix.lower() == ".png":
+            _refuse_large(n, resolution, scale)
         with bars(Console(stderr=True)) as progress:
             batches = in_batches(generator, resolution, n, progress, seed=seed, truncation=truncation, label=label)
             if out.suffix.lower() == ".png":
@@ -35,6 +43,22 @@ def run(source: Path, n: int, out: Path, seed: int, scale: int | None, truncatio
     except (ValueError, OSError) as error:
         fail(error)
     print(f"{n} pictures: {out}")
+
+
+def _refuse_large(n: int, resolution: int, scale: int | None) -> None:
+    """A grid is held in memory several times over, and beyond Pillow's limit few programs open it."""
+    side = (scale or enlargement(resolution)) * resolution
+
+    def pixels(count: int) -> int:
+        width, height = grid_size(count, side)
+        return width * height
+
+    limit = Image.MAX_IMAGE_PIXELS or math.inf
+    if pixels(n) > limit:
+        largest = next((count for count in range(min(n, int(limit) // side**2 + 1), 0, -1) if pixels(count) <= limit), 0)
+        rule = f"must be at most {largest} for a grid of pictures of {side} px" if largest else "makes even one picture too large"
+        advice = "take a folder as --out for a file each" if largest else "take a smaller --scale"
+        raise ValueError(f"--n {rule}, or it has more than {limit:,} pixels, but got {n}: {advice}")
 
 
 def in_batches(

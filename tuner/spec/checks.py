@@ -15,13 +15,14 @@ from search_spaces.dimensions import Choice
 from search_spaces.problems import SpaceError
 from search_spaces.space import Space
 from trainables.backbones import BACKBONES
-from trainables.config import TrialConfig
+from trainables.config import NETWORKS, TrialConfig
 from trainables.metrics import parse_any_metric
 from trainables.metrics.artfid import ArtFidName
 from trainables.metrics.paired import PairedName
 from trainables.registry import unknown_name
+from trainables.source import architecture_of
 from trainables.tasks import TASKS
-from tuner.spec.model import SourceChoice, SweepSpec
+from tuner.spec.model import SweepSpec
 from tuner.spec.problems import Problem, from_pydantic, keys_at, quoted
 from tuner.spec.trial_config import NotAMappingError, merged
 
@@ -33,9 +34,10 @@ _SET_ELSEWHERE = {
     "source": "source",
     "source_fit": "source_fit",
 }
+_OF_NETWORKS = {*NETWORKS, "regularisers", "generator_regularisers"}
 _MAX_EVALUATIONS = 10_000  # of a trial
 _MAX_RUNGS = 1000
-_MAX_COMBINATIONS = 1000  # of backbones and conditions of one branch that are gone through
+_MAX_COMBINATIONS = 1000  # of sources, backbones and conditions of one branch that are gone through
 
 
 def check_spec(spec: SweepSpec) -> list[Problem]:
@@ -73,8 +75,12 @@ def _search_problems(spec: SweepSpec) -> Iterator[Problem]:
         yield from _unknown_backbones(spec.space)
         for path, message in error.problems:
             yield Problem(f"space.{path}" if path else "space", message)
-        # What is fixed can be judged without the space.
-        yield from _trials_that_cannot_be(spec, [({}, spec.base)])
+        # What is fixed can be judged without the space, but for what is fixed beside something searched.
+        searched = {str(path).partition(".")[0] for path in spec.space} if isinstance(spec.space, dict) else set()
+        fixed = [_trial(spec.base, {"source": source}) for source in spec.sources or (spec.base["source"],)]
+        for problem in _trials_that_cannot_be(spec, [({}, data) for data in fixed]):
+            if not searched & set(problem.key.removeprefix("trial.").split(".")[:1]):
+                yield problem
         return
     try:
         spec.starts()
@@ -84,8 +90,11 @@ def _search_problems(spec: SweepSpec) -> Iterator[Problem]:
     wrong = [*_unsearchable(spec, space), *_below_values(space, spec.base)]
     yield from wrong
     left_out = {problem.key.removeprefix("space.") for problem in wrong}
+    left_out -= {"source"} if spec.source else set()  # where it is searched twice, its choice at the top says what trials have
     draws = [{path: value for path, value in values.items() if path not in left_out} for values in _corners(space)]
-    yield from _trials_that_cannot_be(spec, [(values, merged(spec.base, values)) for values in draws])
+    known = "source" not in left_out
+    trials = [(values, _trial(spec.base, values) if known else _without_networks(merged(spec.base, values))) for values in draws]
+    yield from _trials_that_cannot_be(spec, trials)
 
 
 def _below_values(space: Space, base: dict[str, Any]) -> Iterator[Problem]:
@@ -111,7 +120,24 @@ def _unknown_backbones(space: Any) -> Iterator[Problem]:
 
 def example_configs(spec: SweepSpec) -> list[TrialConfig]:
     """Configurations that between them hold every choice and the ends of every range of the space."""
-    return [TrialConfig.model_validate(merged(spec.base, values)) for values in _corners(spec.search_space())]
+    return [TrialConfig.model_validate(_trial(spec.base, values)) for values in _corners(spec.search_space())]
+
+
+def _trial(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """A trial's configuration as data; without its networks where its source, whose they would be, cannot be read.
+
+    That is another's to tell (`tuner.spec.source_fit`), and what other networks lack would be no second fault.
+    """
+    data = merged(base, values)
+    try:
+        _ = None if data["source"] is None else architecture_of(data["source"])
+    except ValueError:
+        return _without_networks(data)
+    return data
+
+
+def _without_networks(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in _OF_NETWORKS}
 
 
 def _unsearchable(spec: SweepSpec, space: Space) -> Iterator[Problem]:
@@ -120,16 +146,23 @@ def _unsearchable(spec: SweepSpec, space: Space) -> Iterator[Problem]:
         known = keys_at(TrialConfig, parents)
         if path == "backbone" and not all(isinstance(dimension, Choice) for _, dimension in space.branches(path)):
             yield Problem(f"space.{path}", "must be a choice of names")
+        elif path == "source" and spec.source is None and not _are_files(space):
+            yield Problem("space.source", "must be a choice of files")
+        elif path == "source" and not (spec.source and isinstance(spec.space, dict) and path in spec.space):
+            continue  # what is searched is the spec's `source: {choice: [...]}`, or the space's own and there is no other
         elif "task" in (path, *parents[:1]):
             yield Problem(f"space.{path}", "cannot be searched: all trials do the same, what 'task' says")
         elif parents[:1] == ["evaluation"] or path == "evaluation":
             yield Problem(f"space.{path}", "cannot be searched: all trials are judged alike, by 'trial.evaluation'")
-        elif path == "source" and isinstance(spec.source, SourceChoice):
-            continue  # it was put there by the spec's `source: {choice: [...]}`
         elif path in _SET_ELSEWHERE:
             yield Problem(f"space.{path}", f"cannot be searched: it is set by {_SET_ELSEWHERE[path]!r}")
         elif leaf not in known:
             yield Problem(f"space.{path}", unknown_name("key of a trial", leaf, known))
+
+
+def _are_files(space: Space) -> bool:
+    dimensions = [dimension for _, dimension in space.branches("source")]
+    return all(isinstance(d, Choice) and all(isinstance(file, str) for file in d.choices) for d in dimensions)
 
 
 def _trials_that_cannot_be(spec: SweepSpec, trials: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[Problem]:
@@ -239,29 +272,33 @@ class _Forced:
         return value if value is not None and low <= value <= high else low
 
 
+_ALL_OVER = ("source", "backbone")
+"""Where these are searched, what fits one need not fit the other."""
+
+
 def _corners(space: Space) -> Iterator[dict[str, Any]]:
-    """Draws that between them hold, under every condition and backbone, each choice and the ends of each range.
+    """Draws that between them hold, under every condition, source and backbone, each choice and the ends of each range.
 
     Yields values by path.
     """
-    branches = space.branches("backbone") if "backbone" in space else []
-    named = all(
-        isinstance(dimension, Choice) for _, dimension in branches
-    )  # else it is refused, and there are none to go through
-    backbones: list[Any] = space.possible("backbone") if branches and named else [None]
+    # One that is no choice is refused, and there are none to go through.
+    kinds = [path for path in _ALL_OVER if path in space and all(isinstance(d, Choice) for _, d in space.branches(path))]
+    listed = [space.possible(path) for path in kinds]
     for path in space:
         for when, dimension in space.branches(path):
             if isinstance(dimension, Choice):
                 ends = [dimension.to_param(choice) for choice in dimension.choices]
             else:
                 ends = [dimension.low, dimension.high]
-            for backbone, *conditions in _combinations([backbones, *when.values()]):
-                given = dict(zip(when, conditions, strict=True))
-                if given.get("backbone", backbone) != backbone or (path == "backbone" and backbone != backbones[0]):
+            for values in _combinations([*listed, *when.values()]):
+                of_kinds = dict(zip(kinds, values, strict=False))
+                given = dict(zip(when, values[len(kinds) :], strict=True))
+                if any(given.get(kind, value) != value for kind, value in of_kinds.items()):
+                    continue
+                if path in kinds and of_kinds[path] != listed[kinds.index(path)][0]:
                     continue
                 for end in ends:
-                    forced = {"backbone": backbone} | given | {path: end}
-                    yield space.suggest(_Forced(forced))
+                    yield space.suggest(_Forced(of_kinds | given | {path: end}))
 
 
 def _combinations(lists: list[Sequence[Any]]) -> Iterable[tuple[Any, ...]]:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from search_spaces.space import Space, preset_names, without_lost_starts
+from search_spaces.space import STARTS, Space, preset_names, without_lost_starts
 from tuner.spec.checks import check_spec
 from tuner.spec.model import SourceChoice, SweepSpec
 from tuner.spec.plain_yaml import MAX_BYTES, Document, NotPlainError, read_yaml
@@ -153,6 +153,20 @@ def _validated(data: dict[str, Any]) -> tuple[SweepSpec, list[Problem]]:
     return SweepSpec.model_validate(sound), problems
 
 
+_SOURCES = (("source", "choice"), ("*", "when", "source"), (STARTS, "*", "source"))  # places in a space; "*" is any key
+
+
+def _at(place: Sequence[str], data: Any, absolute: Callable[[str], str]) -> Any:
+    """``data`` with the text at ``place``, or in a list there, made absolute; data that has no such place stays as it is."""
+    if isinstance(data, list):
+        return [_at(place, item, absolute) for item in data]
+    if not place:
+        return absolute(data) if isinstance(data, str) else data
+    if not isinstance(data, dict):
+        return data
+    return {key: _at(place[1:], item, absolute) if place[0] in ("*", key) else item for key, item in data.items()}
+
+
 def _each(absolute: Callable[[str], str], source: str | SourceChoice | None) -> str | SourceChoice | None:
     if isinstance(source, SourceChoice):
         return SourceChoice(choice=tuple(map(absolute, source.choice)))
@@ -168,6 +182,9 @@ def _resolved(spec: SweepSpec, folder: Path) -> SweepSpec:
     trial, style = dict(spec.trial), getattr(spec.task, "style", None)
     if isinstance(trial.get("weights"), str) and trial["weights"] not in ("pretrained", "random"):
         trial["weights"] = absolute(trial["weights"])
+    space = spec.space
+    for place in _SOURCES:
+        space = _at(place, space, absolute)
     return spec.model_copy(
         update={
             "data": spec.data.model_copy(update={"path": absolute(spec.data.path)}),
@@ -175,5 +192,9 @@ def _resolved(spec: SweepSpec, folder: Path) -> SweepSpec:
             "storage": absolute(spec.storage),
             "trial": trial,
             "task": spec.task.model_copy(update={"style": absolute(style)}) if style else spec.task,
+            "space": space,
+            "try_first": tuple(
+                _at(("source",), start, absolute) if isinstance(start, dict) else start for start in spec.try_first
+            ),
         }
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -85,7 +85,7 @@ class SweepSpec(Options):
     """The target domain's images."""
     source: str | SourceChoice | None = None
     """What every trial starts from, and whose networks it then has; ``{choice: [...]}`` searches several; null trains from
-    scratch."""
+    scratch, but where ``space`` searches ``source`` under conditions."""
     source_fit: Literal["whole", "partial"] = "whole"
     """Whether a source must give all of the networks that it holds, or may give what fits."""
     trial: dict[str, Any]
@@ -146,9 +146,15 @@ class SweepSpec(Options):
     @property
     def sources(self) -> tuple[str, ...]:
         """All that trials may start from."""
-        if self.source is None:
+        if isinstance(self.source, SourceChoice):
+            return self.source.choice
+        if self.source is not None:
+            return (self.source,)
+        try:
+            space = self.search_space()
+            return tuple(map(str, space.possible("source"))) if "source" in space else ()
+        except ValueError:  # `check_spec` tells what is wrong with the space
             return ()
-        return (self.source,) if isinstance(self.source, str) else self.source.choice
 
     @property
     def metric(self) -> AnyMetric:
@@ -172,10 +178,11 @@ class SweepSpec(Options):
 
     def search_space(self) -> Space:
         """The parsed space. SpaceError with every problem of it."""
-        space = Space.preset(self.space) if isinstance(self.space, str) else Space.parse(self.space)
-        if isinstance(self.source, SourceChoice):
-            return Space.parse({"source": {"choice": list(self.source.choice)}} | space.to_data())
-        return space
+        data = Space.preset(self.space).to_data() if isinstance(self.space, str) else self.space
+        if isinstance(self.source, SourceChoice) and isinstance(data, Mapping):
+            own = {"source": {"choice": list(self.source.choice)}}
+            data = own | dict(data) | own  # first, so that conditions may name it, and above what `check_spec` refuses
+        return Space.parse(data)
 
 
 def _digest(values: dict[str, Any]) -> str:

@@ -16,13 +16,12 @@ from trainables.evaluation import load_pictures
 from trainables.metrics import parse_any_metric
 from trainables.metrics.inception import InceptionWeightsNotFoundError, load_inception
 from trainables.metrics.paired import PAIRED, LpipsWeightsNotFoundError, PairedName
-from trainables.source import not_whole, read_source
 from tuner.spec.checks import example_configs
 from tuner.spec.fingerprint import FINGERPRINT, changes
 from tuner.spec.loading import load_spec
 from tuner.spec.model import SweepSpec
 from tuner.spec.problems import Problem
-from tuner.spec.source_fit import different_networks, fit_of
+from tuner.spec.source_fit import source_problems
 
 _BEFORE_A_SWEEP = {FINGERPRINT, "driver.lease", "driver.lease.lock", "sources.json"}
 
@@ -55,7 +54,7 @@ def preflight(spec: SweepSpec, cache_dir: Path, *, resuming: bool = False) -> li
         problems.append(Problem("data.path", str(error)))
     except OSError as error:
         problems.append(Problem("storage", f"the packed images cannot be written to {cache_dir}: {error}"))
-    problems.extend(_source_problems(spec))
+    problems.extend(source_problems(spec))
     problems.extend(_weight_problems(spec))
     if resuming and not problems:
         problems.extend(changes(spec, cache_dir))
@@ -115,22 +114,6 @@ def _storage_problem(spec: SweepSpec) -> list[Problem]:
             for folder in made:
                 folder.rmdir()
     return []
-
-
-def _source_problems(spec: SweepSpec) -> Iterator[Problem]:
-    """Sources that cannot be read, or that do not give the networks of some trial; a line for each source."""
-    configs = example_configs(spec)
-    for source in spec.sources:
-        try:
-            tensors = read_source(source)
-            for config in different_networks([config for config in configs if config.source == source]):
-                report = fit_of(config, tensors)
-                if not any(name.startswith("generator.") for name in report.copied):
-                    raise ValueError(f"{source} holds no tensor that fits this generator (resolution, channels or z_dim differ)")
-                if config.source_fit == "whole" and (problem := report.problem()):
-                    raise ValueError(not_whole(source, problem))
-        except ValueError as error:
-            yield Problem("source", str(error))
 
 
 def _weight_problems(spec: SweepSpec) -> Iterator[Problem]:

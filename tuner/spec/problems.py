@@ -67,8 +67,24 @@ def from_pydantic(error: ValidationError, model: type[BaseModel], prefix: str = 
     return [_problem(item, model, prefix) for item in error.errors()]
 
 
+def _unknown_key(model: type[BaseModel], location: tuple[Any, ...]) -> str:
+    """The message; where the key is that of another component of the kind, it says so."""
+    *path, key = location
+    message, parent = unknown_name("key", str(key), field_names(model, tuple(path))), _annotation_at(model, path[:-1])
+    kinds = {m.model_fields["name"].default: m for m in _members(parent) if "name" in m.model_fields}
+    others = sorted(name for name, kind in kinds.items() if key in kind.model_fields)
+    if others and path[-1] in kinds:
+        message += f". {', '.join(others)} {'has' if len(others) == 1 else 'have'} {key}, but {path[-1]} has not"
+    return message
+
+
 def field_names(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     """The valid keys at ``location`` of ``model``; [] where any key is."""
+    return list(getattr(_annotation_at(model, location), "model_fields", {}))
+
+
+def _annotation_at(model: type[BaseModel], location: Iterable[Any]) -> Any:
+    """The model at ``location``, or the union of models from which its ``name`` chooses."""
     current: Any = model
     for part in location:
         fields = getattr(current, "model_fields", {})
@@ -76,7 +92,7 @@ def field_names(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
             current = _model_of(fields[part].annotation)
         else:
             current = next((m for m in _members(current) if m.model_fields["name"].default == part), current)
-    return list(getattr(current, "model_fields", {}))
+    return current
 
 
 # Pydantic's kinds of error → what must hold. Placeholders are the context that pydantic gives.
@@ -110,7 +126,7 @@ def _problem(item: Any, model: type[BaseModel], prefix: str) -> Problem:
     parts = _without_tags(model, location)
     key = prefix + _dotted(parts)
     if kind == "extra_forbidden":
-        return Problem(key, unknown_name("key", str(location[-1]), field_names(model, location[:-1])))
+        return Problem(key, _unknown_key(model, location))
     if kind in ("literal_error", "union_tag_invalid"):
         # The choices themselves hold commas and quotes only if a component's name does.
         choices = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])

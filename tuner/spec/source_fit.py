@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,36 @@ from torch import Tensor, nn
 from trainables.config import TrialConfig
 from trainables.discriminators import DISCRIMINATORS
 from trainables.networks import build_generator, build_task
-from trainables.source import LoadReport, fit
+from trainables.source import LoadReport, architecture_of, fit, not_whole, read_source
+from tuner.spec.checks import example_configs
+from tuner.spec.model import SweepSpec
+from tuner.spec.problems import Problem
+
+
+def source_problems(spec: SweepSpec) -> Iterator[Problem]:
+    """Sources that cannot be read, and those that do not give the networks of some trial: all ways in which each does not."""
+    configs, key = example_configs(spec) if spec.sources else [], "source" if spec.source else "space.source"
+    for source in spec.sources:
+        try:
+            tensors = read_source(source)
+        except ValueError as error:
+            yield Problem(key, str(error))
+            continue
+        for config in different_networks([config for config in configs if config.source == source]):
+            report = fit_of(config, tensors)
+            if not any(name.startswith("generator.") for name in report.copied):
+                rule = "holds no tensor that fits this generator (resolution, channels or z_dim differ)"
+                yield Problem(key, f"{source} {rule}{_of_another_size(config)}")
+            elif config.source_fit == "whole" and (problem := report.problem()):
+                yield Problem(key, not_whole(source, problem) + _of_another_size(config))
+
+
+def _of_another_size(config: TrialConfig) -> str:
+    """What to do about a source whose blocks cannot be left out, as those of StyleGAN2's skip form can."""
+    side = architecture_of(str(config.source)).resolution
+    if side is None or side <= config.resolution or config.generator.name == "stylegan2":
+        return ""
+    return f". It makes pictures of {side} px, and no {config.generator.name} can be cut: set data.resolution: {side}"
 
 
 def different_networks(configs: Iterable[TrialConfig]) -> list[TrialConfig]:

@@ -211,8 +211,59 @@ def test_frozen_is_not_all(dataset: ImageDataset, source: Path) -> None:
         trainer(dataset, source, generator={"frozen": {"mapping": True, "below": 64}}, discriminator=GROUP)
 
 
-def test_what_looks_at_frozen_layers_alone_costs_no_step(dataset: ImageDataset, source: Path) -> None:
-    distilled = [{"name": "feature_distillation", "layers": 1}]
-    generator = {"frozen": {"mapping": True, "below": 8}}
-    losses = trainer(dataset, source, generator=generator, discriminator=GROUP, generator_regularisers=distilled).step()
-    assert float(losses["g_feature_distillation"]) == 0
+DISTILLED = {"name": "feature_distillation"}
+
+
+@pytest.mark.parametrize("generator", [{"adapt": "full"}, {"adapt": "affine"}, {"adapt": "lora"}, {"adapt": "scale_shift"}])
+def test_what_looks_at_frozen_layers_of_g_alone_is_refused(
+    dataset: ImageDataset, source: Path, generator: dict[str, Any]
+) -> None:
+    frozen = generator | {"frozen": {"mapping": True, "below": 16}}
+    for layers in (1, 2):
+        said = r"generator_regularisers\.0: feature_distillation would be 0 all the time, .* the first 2 layers of G are frozen"
+        with pytest.raises(ValueError, match=said):
+            trainer(dataset, source, generator=frozen, generator_regularisers=[DISTILLED | {"layers": layers}])
+    for sees in (DISTILLED | {"layers": 3}, DISTILLED):
+        assert _moves(dataset, source, "g_feature_distillation", generator=frozen, generator_regularisers=[sees])
+    if generator["adapt"] == "full":
+        sees = DISTILLED | {"layers": 1}
+        for trained in ({"frozen": {"below": 16}}, frozen | {"miner_layers": 1}):
+            assert _moves(dataset, source, "g_feature_distillation", generator=trained, generator_regularisers=[sees])
+
+
+def test_what_looks_at_frozen_layers_of_d_alone_is_refused(dataset: ImageDataset, source: Path, tmp_path: Path) -> None:
+    ensemble = {"name": "ensemble", "members": [{"name": "stylegan2", "frozen_depth": 2, **GROUP}, {"name": "projected"}]}
+    for frozen in (GROUP | {"frozen_depth": 3}, {"name": "trunk", "frozen_depth": 5}, _frozen(ensemble, 3)):
+        said = r"regularisers\.0: feature_distillation would be 0 all the time, .* frozen_depth keeps all layers of D"
+        with pytest.raises(ValueError, match=said):
+            trainer(dataset, source, discriminator=frozen, regularisers=[DISTILLED])
+    for trained in (GROUP | {"frozen_depth": 2}, {"name": "trunk", "frozen_depth": 4}, ensemble):
+        assert _moves(dataset, source, "feature_distillation", discriminator=trained, regularisers=[DISTILLED])
+    larger = write(tmp_path, 64)  # whose D, cut, reads the picture by new weights
+    assert _moves(dataset, larger, "feature_distillation", discriminator=GROUP | {"frozen_depth": 3}, regularisers=[DISTILLED])
+
+
+@pytest.mark.parametrize("name", ["r1", "r2", "gradient_penalty", "lecam", "l2_sp"])
+def test_what_looks_at_logits_or_weights_sees_the_last_layers_which_nothing_freezes(
+    dataset: ImageDataset, source: Path, name: str
+) -> None:
+    discriminator = GROUP | {"frozen_depth": 3}
+    assert _moves(dataset, source, name, discriminator=discriminator, regularisers=[{"name": name, "every": 1}], augment=[])
+
+
+@pytest.mark.parametrize("name", ["path_length", "l2_sp"])
+def test_of_g_the_last_block_is_trained_in_any_case(dataset: ImageDataset, source: Path, name: str) -> None:
+    generator = {"adapt": "affine", "frozen": {"mapping": True, "constant": True, "below": 32}}
+    terms = [{"name": name, "every": 1}]
+    assert _moves(dataset, source, f"g_{name}", generator=generator, generator_regularisers=terms)
+
+
+def _moves(dataset: ImageDataset, source: Path, name: str, **changes: Any) -> bool:
+    """Whether a loss is there in three steps, and changes."""
+    made = trainer(dataset, source, **{"discriminator": GROUP} | changes)
+    return len({float(made.step()[name]) for _ in range(3)}) == 3
+
+
+def _frozen(ensemble: dict[str, Any], depth: int) -> dict[str, Any]:
+    own, *others = ensemble["members"]
+    return ensemble | {"members": [own | {"frozen_depth": depth}, *others]}

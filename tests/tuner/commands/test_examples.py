@@ -51,7 +51,8 @@ def test_the_demo_is_judged_by_another_network_than_any_trial_s() -> None:
 
 def test_a_dry_run_of_the_demo(command: Command) -> None:
     shutil.copy(DEMO, command.file)
-    shown = json.loads(command("run", str(command.file), "--dry-run", "--json", "--set", "data.path=images").out)
+    source = f"source={DEMO.parent / 'source_32px.safetensors'}"  # whose path is relative to the spec's
+    shown = json.loads(command("run", str(command.file), "--dry-run", "--json", "--set", "data.path=images", "--set", source).out)
     assert shown["spec"]["name"] == "twemoji-smileys"
     assert len(shown["example_trials"]) == 5
 

@@ -87,6 +87,15 @@ def test_it_says_what_it_is(command: Command, file: Path, tmp_path: Path) -> Non
     assert found["parameters"] == {"generator": counted("G"), "discriminator": counted("D")}
 
 
+def test_a_name_in_upper_case_is_the_same(command: Command, file: Path, tmp_path: Path) -> None:
+    upper = file.rename(tmp_path / "NETWORK.PKL")
+    out = tmp_path / "source.safetensors"
+    assert command("import", str(upper), "--out", str(out)).code == 0
+    check_generator(open_source(out.rename(tmp_path / "SOURCE.SAFETENSORS")), "stylegan2")
+    for number, source in enumerate((upper, tmp_path / "SOURCE.SAFETENSORS")):
+        assert command("sample", str(source), "--n", "1", "--out", str(tmp_path / f"{number}.png")).code == 0
+
+
 def test_of_a_class_alone(command: Command, tmp_path: Path) -> None:
     file, out = pickled(tmp_path, "stylegan2_conditional"), tmp_path / "source.safetensors"
     said = command("import", str(file), "--out", str(out))

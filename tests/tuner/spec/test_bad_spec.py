@@ -243,7 +243,8 @@ ONE_SPEC = {
     "an option of another discriminator": (
         {"trial/discriminator": {"name": "projected"}},
         [("discriminator.frozen_depth", "space.discriminator.frozen_depth", "unknown key 'frozen_depth'. Valid: conditional, "
-          "head_channels, heads, input_px, mixed_channels, mixing, name, scales")],
+          "head_channels, heads, input_px, mixed_channels, mixing, name, scales. stylegan2, trunk have frozen_depth, but "
+          "projected has not")],
     ),
     "unknown shipped space": (
         {"space": "few_shot"},
