@@ -104,6 +104,9 @@ class TrialConfig(Options):
     reconstruction: ReconstructionOptions = ReconstructionOptions()
     pretrain_kimg: float = Field(0.0, ge=0, allow_inf_nan=False)
     """Thousand images at the beginning on which G trains alone, on feature distance and reconstruction (NoGAN)."""
+    pretrain_critic_kimg: float | None = Field(None, ge=0, allow_inf_nan=False)
+    """Thousand images after those on which D trains alone, on what G makes by now, before G learns from it (NoGAN's critic); None
+    takes a fifth of ``pretrain_kimg``."""
     augment: tuple[PolicyName, ...] = ("color", "translation", "cutout")
     """What D's pictures go through, in order; or, as text, a pipeline of StyleGAN2-ADA by its name there: "bg", "bgc", "bgcf",
     "bgcfn" or "bgcfnc"."""
@@ -188,6 +191,7 @@ class TrialConfig(Options):
                 ("feature_loss.form", self.feature_loss.form == "paired"),
                 ("reconstruction.weight", self.reconstruction.weight > 0),
                 ("pretrain_kimg", self.pretrain_kimg > 0),
+                ("pretrain_critic_kimg", bool(self.pretrain_critic_kimg)),
             ):
                 if wrong:
                     problems.append((key, f"is for tasks in which G takes a picture, but the task is {name!r}"))
@@ -212,6 +216,12 @@ class TrialConfig(Options):
     def pretrain_steps(self) -> int:
         """Steps at the beginning in which G trains alone."""
         return self._steps(self.pretrain_kimg)
+
+    @property
+    def joint_step(self) -> int:
+        """The first step in which G and D both train."""
+        critic = self.pretrain_kimg / 5 if self.pretrain_critic_kimg is None else self.pretrain_critic_kimg
+        return self.pretrain_steps + self._steps(critic)
 
     def evaluation_steps(self) -> list[int]:
         """The steps after which the trial is evaluated, increasing; the last is the end of the run."""

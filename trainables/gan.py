@@ -15,7 +15,7 @@ import copy
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -125,8 +125,8 @@ class GanTrainer:
         self._generator_parameters = parameters_of(self.generator)
         self._discriminator_parameters = parameters_of(self.discriminator)
         rates = config.optimizer
-        self.generator_optimizer = build_optimizer(self._generator_parameters, rates.generator_lr, rates)
-        self.discriminator_optimizer = build_optimizer(self._discriminator_parameters, rates.discriminator_lr, rates)
+        self.generator_optimizer = build_optimizer(self.generator, rates.generator_lr, rates)
+        self.discriminator_optimizer = build_optimizer(self.discriminator, rates.discriminator_lr, rates)
 
     @property
     def z_dim(self) -> int:
@@ -149,15 +149,21 @@ class GanTrainer:
         return self.step_index >= self.config.total_steps
 
     @property
-    def pretraining(self) -> bool:
-        """Whether G still trains alone, on its picture losses (NoGAN)."""
-        return self.step_index < self.config.pretrain_steps
+    def phase(self) -> Literal["generator", "discriminator", "both"]:
+        """Who trains: at first G alone, on its picture losses, then D alone, on what G makes by now (NoGAN), then both."""
+        if self.step_index < self.config.pretrain_steps:
+            return "generator"
+        return "discriminator" if self.step_index < self.config.joint_step else "both"
 
     def step(self) -> Losses:
-        """One update of D, one of G, one of the averaged G. Returns this worker's losses as detached scalars."""
+        """One update of D, one of G (`phase`), one of the averaged G. Returns this worker's losses as detached scalars."""
         self.first_step_at = self.first_step_at or time.time()
         batch = self.batches.at(self.step_index)
-        losses = self.g_step(batch) if self.pretraining else self.d_step(batch) | self.g_step(batch)
+        phase, losses = self.phase, Losses()
+        if phase != "generator":
+            losses |= self.d_step(batch)
+        if phase != "discriminator":
+            losses |= self.g_step(batch)
         self.step_index += 1
         follow_mean_style(self.generator, batch.inputs_g, self.collective)
         halflife = self.config.ema.halflife(self.images_seen, pretrained=self._pretrained)
@@ -229,7 +235,7 @@ class GanTrainer:
         with speed.autocast(self.device):
             fake = speed.images(make_pictures(self.task, self._run_generator, speed.images(part.inputs_g), noise="random"))
         losses, terms = {}, []
-        if not self.pretraining:
+        if self.phase != "generator":
             condition = self._condition(part.inputs_g)
             seen, seen_condition = self._augmented(fake, condition, "g", part)
             with speed.autocast(self.device):

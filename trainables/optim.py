@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from pydantic import Field
 from torch import nn
@@ -22,7 +20,7 @@ class OptimizerOptions(Options):
     discriminator_lr: float = Field(2e-4, gt=0, allow_inf_nan=False)
     """Learning rate of D's heads."""
     trunk_lr_multiplier: float = Field(0.1, ge=0, allow_inf_nan=False)
-    """Learning rate of the unfrozen stages of a pretrained trunk in G or D, relative to that network's own."""
+    """Learning rate of the unfrozen stages of a pretrained trunk in G or D, turned round too, relative to that network's own."""
     beta1: float = Field(0.0, ge=0, lt=1)
     """Adam's β1."""
     beta2: float = Field(0.99, ge=0, lt=1)
@@ -45,10 +43,13 @@ class EmaOptions(Options):
         return min(longest, max(images_seen * rampup, 1e-8)) if rampup else longest
 
 
-def build_optimizer(parameters: Sequence[tuple[str, nn.Parameter]], lr: float, options: OptimizerOptions) -> torch.optim.Adam:
-    """Adam over named parameters, those of a pretrained trunk at a rate of their own. Fused: one kernel for all of them."""
-    trunk = [p for name, p in parameters if _is_pretrained(name)]
-    others = [p for name, p in parameters if not _is_pretrained(name)]
+def build_optimizer(network: nn.Module, lr: float, options: OptimizerOptions) -> torch.optim.Adam:
+    """Adam over what is trained of ``network``, a pretrained trunk at a rate of its own. Fused: one kernel for all parameters."""
+    report = getattr(network, "start_report", None)  # of a trunk that was turned round
+    turned_round = () if report is None else {*report.copied, *report.adapted}
+    trained = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    trunk = [p for name, p in trained if _is_pretrained(name) or name in turned_round]
+    others = [p for name, p in trained if not (_is_pretrained(name) or name in turned_round)]
     groups = [{"params": others, "lr": lr}]
     if trunk:
         groups.append({"params": trunk, "lr": lr * options.trunk_lr_multiplier})
@@ -69,5 +70,5 @@ def update_ema(ema: nn.Module, network: nn.Module, batch_size: int, halflife: fl
     """
     decay = 0.5 ** (batch_size / halflife)
     torch._foreach_lerp_(list(ema.parameters()), list(network.parameters()), 1 - decay)
-    for own, other in zip(ema.buffers(), network.buffers(), strict=True):
-        own.copy_(other)
+    if buffers := list(ema.buffers()):
+        torch._foreach_copy_(buffers, list(network.buffers()))

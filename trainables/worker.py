@@ -13,6 +13,7 @@ import pickle
 import random
 import time
 import traceback
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,23 +156,24 @@ def _newest(files: TrialFiles, collective: Collective) -> dict[str, Any] | None:
 def train_until(step: int, trainer: GanTrainer, collective: Collective) -> tuple[dict[str, float], str | None]:
     """Steps up to ``step``; returns the mean losses over workers and steps, and the problem that ended it early, if any.
 
-    A loss that is not computed in every step (a lazy regulariser's) counts as 0 in the others; those that wait for the end of
-    pre-training are averaged over the steps since.
+    A loss that is not computed in every step (a lazy regulariser's) counts as 0 in the others; where G and D train alone at
+    first, a loss is averaged over the steps of the phases that have it.
     """
     totals: dict[str, Tensor] = {}
     means: dict[str, float] = {}
-    count, alone, of_all = 0, 0, set[str]()
+    steps: Counter[str] = Counter()
+    seen: defaultdict[str, set[str]] = defaultdict(set)
     while trainer.step_index < step:
-        pretraining = trainer.pretraining
+        phase = trainer.phase
         losses = trainer.step()
         for name, value in losses.items():
             totals[name] = totals.get(name, torch.zeros_like(value)) + value
-        count += 1
-        if pretraining:
-            alone, of_all = alone + 1, of_all | losses.keys()
-        if count % _CHECK_EVERY == 0 or trainer.step_index == step:
+        steps[phase] += 1
+        seen[phase] |= losses.keys()
+        if steps.total() % _CHECK_EVERY == 0 or trainer.step_index == step:
             sums = (collective.sum(torch.stack(list(totals.values()))) / collective.world_size).tolist()
-            means = {name: x / (count if name in of_all else count - alone) for name, x in zip(totals, sums, strict=True)}
+            counts = [sum(steps[phase] for phase in steps if name in seen[phase]) for name in totals]
+            means = {name: x / count for name, x, count in zip(totals, sums, counts, strict=True)}
             wrong = [f"{name} is {value}" for name, value in means.items() if not math.isfinite(value)]
             if wrong:
                 return means, f"{', '.join(wrong)} by {trainer.kimg:.2f} kimg"

@@ -81,9 +81,9 @@ def bare_steps(config: TrialConfig, pictures: RandomPictures, device: torch.devi
     discriminator = speed.lay_out(discriminator.to(device))
     extractor = speed.lay_out(load_backbone(info, config.weights).freeze(info.depth).to(device))
     ema = copy.deepcopy(generator).requires_grad_(False)
-    g_parameters, d_parameters = parameters_of(generator), parameters_of(discriminator)
-    g_optimizer = build_optimizer(g_parameters, config.optimizer.generator_lr, config.optimizer)
-    d_optimizer = build_optimizer(d_parameters, config.optimizer.discriminator_lr, config.optimizer)
+    d_parameters = parameters_of(discriminator)
+    g_optimizer = build_optimizer(generator, config.optimizer.generator_lr, config.optimizer)
+    d_optimizer = build_optimizer(discriminator, config.optimizer.discriminator_lr, config.optimizer)
     random = torch.Generator().manual_seed(0)
 
     def shown(images: Tensor) -> Tensor:

@@ -295,7 +295,20 @@ def test_pretraining_leaves_the_discriminator_alone(images: Pair) -> None:
     assert all("d_loss" not in step and "g_loss" not in step for step in losses_of(trainer, 2))
     assert differences(saved(trainer)["discriminator"], start["discriminator"]) == []
     assert differences(saved(trainer)["generator"], start["generator"]) != []
-    assert not trainer.pretraining
+    assert trainer.phase == "discriminator"
+
+
+def test_the_critic_is_trained_alone_before_it_judges(images: Pair) -> None:
+    """For a fifth of what G had, rounded up to a step."""
+    trainer = trainer_of(OPTIONS["pre-training"], images)
+    losses_of(trainer, 2)
+    start = saved(trainer)
+    (losses,) = losses_of(trainer, 1)
+    assert "d_loss" in losses
+    assert "reconstruction" not in losses
+    assert differences(saved(trainer)["generator"], start["generator"]) == []
+    assert differences(saved(trainer)["discriminator"], start["discriminator"]) != []
+    assert trainer.phase == "both"
     assert {"d_loss", "g_loss", "reconstruction"} <= trainer.step().keys()
 
 

@@ -14,7 +14,6 @@ from torch import nn
 from trainables.backbones import BACKBONES, Backbone, load_backbone
 from trainables.generators import GENERATORS, Frame
 from trainables.generators.decoder import Level, SubpixelConv, SubpixelDecoder, padded
-from trainables.networks import parameters_of
 from trainables.optim import OptimizerOptions, build_optimizer
 
 LITE = BACKBONES["efficientnet_lite0"]
@@ -61,7 +60,7 @@ def test_the_encoder_computes_the_pretrained_features(in_channels: int, options:
 
 def test_the_pretrained_encoder_learns_at_the_rate_of_a_trunk() -> None:
     made = generator(in_channels=4, frozen_depth=0)
-    others, trunk = build_optimizer(parameters_of(made), 1e-2, OptimizerOptions(trunk_lr_multiplier=0.1)).param_groups
+    others, trunk = build_optimizer(made, 1e-2, OptimizerOptions(trunk_lr_multiplier=0.1)).param_groups
     assert trunk["lr"] == pytest.approx(1e-3)
     pretrained = {id(p) for name, p in made.backbone.named_parameters() if "extra" not in name}
     assert {id(p) for p in trunk["params"]} == pretrained

@@ -14,6 +14,7 @@ from tests.benchmarks.inverted_start import emoji, invert_features
 from trainables.backbones import BACKBONES, Backbone, load_backbone
 from trainables.generators import GENERATORS, Frame
 from trainables.generators.inverted_stage import InvertedBlock, InvertedConv, InvertedStage
+from trainables.optim import OptimizerOptions, build_optimizer
 
 
 @functools.cache
@@ -158,3 +159,14 @@ def test_the_pretrained_start_decodes_real_features_better_than_the_random_one(t
     )
     assert pretrained.trained < 0.95 * random_start.trained
     assert pretrained.held_out < 0.95 * random_start.held_out
+
+
+@pytest.mark.parametrize("frozen_depth", [0, 1])
+def test_the_trunk_s_kernels_learn_at_the_rate_of_a_trunk(frozen_depth: int) -> None:
+    made = generator("resnet18", frozen_depth=frozen_depth)
+    others, trunk = build_optimizer(made, 1e-2, OptimizerOptions(trunk_lr_multiplier=0.1)).param_groups
+    assert (others["lr"], trunk["lr"]) == (pytest.approx(1e-2), pytest.approx(1e-3))
+    kernels = [m.convolution.weight for m in made.modules() if isinstance(m, InvertedConv)]
+    assert {id(p) for p in trunk["params"]} == {id(p) for p in kernels if p.requires_grad}
+    assert len(trunk["params"]) < len(kernels) or frozen_depth == 0
+    assert {id(p) for p in others["params"]} == {id(p) for p in made.parameters()} - {id(p) for p in kernels}

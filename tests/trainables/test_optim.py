@@ -7,7 +7,6 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from trainables.networks import parameters_of
 from trainables.optim import EmaOptions, OptimizerOptions, build_optimizer, update_ema
 
 
@@ -27,7 +26,7 @@ def ids(parameters: list[nn.Parameter]) -> set[int]:
 def test_the_trunk_has_a_learning_rate_of_its_own_and_frozen_parameters_none() -> None:
     discriminator = Discriminator()
     options = OptimizerOptions(trunk_lr_multiplier=0.2, beta1=0.3, beta2=0.9)
-    heads, trunk = build_optimizer(parameters_of(discriminator), 1e-3, options).param_groups
+    heads, trunk = build_optimizer(discriminator, 1e-3, options).param_groups
     assert ids(heads["params"]) == ids(list(discriminator.heads.parameters()))
     assert heads["lr"] == pytest.approx(1e-3)
     assert ids(trunk["params"]) == ids(list(discriminator.backbone[1].parameters()))
@@ -39,7 +38,7 @@ def test_the_first_step_of_each_group_is_as_long_as_its_learning_rate() -> None:
     """Adam's first step is the learning rate times the sign of the gradient."""
     discriminator = Discriminator()
     before = [discriminator.heads.bias.detach().clone(), discriminator.backbone[1].bias.detach().clone()]
-    optimizer = build_optimizer(parameters_of(discriminator), 1e-2, OptimizerOptions(trunk_lr_multiplier=0.5))
+    optimizer = build_optimizer(discriminator, 1e-2, OptimizerOptions(trunk_lr_multiplier=0.5))
     for p in (discriminator.heads.bias, discriminator.backbone[1].bias):
         p.grad = torch.full_like(p, 3.0)
     optimizer.step()
@@ -50,12 +49,12 @@ def test_the_first_step_of_each_group_is_as_long_as_its_learning_rate() -> None:
 def test_a_frozen_trunk_makes_no_group() -> None:
     discriminator = Discriminator()
     discriminator.backbone.requires_grad_(False)
-    assert len(build_optimizer(parameters_of(discriminator), 1e-2, OptimizerOptions()).param_groups) == 1
+    assert len(build_optimizer(discriminator, 1e-2, OptimizerOptions()).param_groups) == 1
 
 
 def test_the_generators_optimizer_holds_all_of_it() -> None:
     generator = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3))
-    (group,) = build_optimizer(parameters_of(generator), 3e-4, OptimizerOptions()).param_groups
+    (group,) = build_optimizer(generator, 3e-4, OptimizerOptions()).param_groups
     assert ids(group["params"]) == ids(list(generator.parameters()))
     assert group["lr"] == pytest.approx(3e-4)
 

@@ -182,7 +182,7 @@ class Backbone(nn.Module):
         Args:
             images: [N, in_channels, H, W] in [-1, 1].
             layers: layer names; all of them when None.
-            input_px: side to which the images are resized first (bilinear); None leaves them as they are.
+            input_px: side to which the images are resized first (`resize`); None leaves them as they are.
 
         Raises:
             ValueError: an unknown layer, another number of channels, or images too small for the deepest layer.
@@ -230,7 +230,22 @@ class Backbone(nn.Module):
 
 
 def resize(images: Tensor, side: int | None) -> Tensor:
-    """Bilinear resize of [N, C, H, W] to [N, C, side, side]; None leaves the images as they are."""
-    if side is None or images.shape[-2:] == (side, side):
+    """Bilinear resize of [N, C, H, W] to [N, C, side, side], antialiased where it shrinks; None leaves the images as they are.
+
+    So every pixel counts, and gets its gradient, however much larger the image is.
+    """
+    height, width = images.shape[-2:]
+    if side is None or (height, width) == (side, side):
         return images
-    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
+    if max(height, width) <= side:
+        return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
+    # As matrix products: the gradient of torch's antialiased kernel is not deterministic on CUDA. In the images' own precision.
+    with torch.autocast(images.device.type, enabled=False):
+        return _weights(side, height, images) @ images @ _weights(side, width, images).T
+
+
+@torch.no_grad()
+def _weights(after: int, before: int, like: Tensor) -> Tensor:
+    """What each of ``before`` pixels of a line contributes to each of ``after``, [after, before]."""
+    lines = torch.eye(before, device=like.device)[None, None]
+    return F.interpolate(lines, size=(after, before), mode="bilinear", antialias=True)[0, 0].to(like.dtype)
