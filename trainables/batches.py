@@ -1,37 +1,52 @@
 """What a training step sees: this worker's share of a global batch, with all its random numbers.
 
 Order, noise, degradation and augmentation of a sample are keyed by (seed, purpose, step, index in the global batch), so neither
-the number of workers nor a restart changes them.
+the number of workers nor a restart changes them. A step's numbers and pictures are drawn on the CPU, one step ahead, and go to a
+GPU in one copy (`trainables.parcel`); where all pictures fit there they are put there once, and only their indices travel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import Protocol
+import functools
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from trainables.augment import augmentation_numbers, augmented
+from trainables.augment import augmentation_numbers
 from trainables.collective import Collective
 from trainables.config import TrialConfig
+from trainables.losses import ADVERSARIAL
+from trainables.parcel import Ahead, Parcel, packed
 from trainables.randomness import batch_indices, keyed_generator, noise, sample_keys
+from trainables.speed import free_memory
 from trainables.tasks import Task
+
+_UPLOAD = 256  # pictures at once
 
 
 class Images(Protocol):
-    """What a trainer needs of a data set (`trainables.data.ImageDataset`)."""
+    """What a trainer needs of a data set."""
 
     def __len__(self) -> int: ...
 
     def batch(self, indices: Tensor) -> Tensor:
-        """float32 [len(indices), C, H, W] in [-1, 1]."""
+        """float32 [len(indices), C, H, W] in [-1, 1], on the CPU."""
+
+
+@runtime_checkable
+class Packed(Images, Protocol):
+    """A data set of pictures as bytes (`trainables.data.ImageDataset`): a quarter of the memory and of the way to a GPU."""
+
+    def pixels(self, indices: Tensor) -> Tensor:
+        """uint8 [len(indices), C, H, W], on the CPU, of which `batch` is x / 127.5 - 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """A worker's share of a global batch, or of a part of it. N images each, on the device."""
+    """A worker's share of a global batch, or of a part of it. N images each, all on the device."""
 
     real: Tensor
     """What D is to call real, [N, 3, R, R] in [-1, 1]."""
@@ -41,14 +56,18 @@ class Batch:
     """G's inputs for its own update."""
     target: Tensor
     """The pictures that were degraded into the conditions; ``real`` itself where there are none."""
-    rows: Tensor
-    """Which rows of the worker's share these are, int64 [N], on the CPU."""
+    mix: Tensor
+    """Uniform random numbers in [0, 1), [N], for what interpolates between real and generated images."""
+    augmentation: Mapping[str, Tensor]
+    """The random numbers by which D's images are augmented, uniform in [0, 1), [N, K], by purpose; see `purposes`."""
 
     def parts(self, count: int) -> Iterator[Batch]:
         """The batch in ``count`` parts of equal size."""
-        chunks = {f.name: getattr(self, f.name).chunk(count) for f in fields(self)}
+        chunks = {name: getattr(self, name).chunk(count) for name in ("real", "inputs_d", "inputs_g", "target", "mix")}
+        numbers = {purpose: x.chunk(count) for purpose, x in self.augmentation.items()}
         for index in range(count):
-            yield Batch(**{name: parts[index] for name, parts in chunks.items()})
+            fields = {name: parts[index] for name, parts in chunks.items()}
+            yield replace(self, **fields, augmentation={purpose: parts[index] for purpose, parts in numbers.items()})
 
 
 class Batches:
@@ -58,6 +77,9 @@ class Batches:
         images: what is trained on, at ``config.resolution``.
         style: for style transfer, the style pictures; else None.
         z_dim: length of G's latents; 0 where G takes pictures.
+
+    Attributes:
+        places: each sample's place in what all workers compute at once of a batch, from 0 on.
     """
 
     def __init__(
@@ -70,66 +92,105 @@ class Batches:
         collective: Collective,
         device: torch.device,
     ) -> None:
-        self.config, self.task, self.images, self.style, self.z_dim = config, task, images, style, z_dim
-        self.device = device
+        self.config, self.task, self.device = config, task, device
         # Each part of the global batch is shared by the workers, so that what looks at a part sees the same samples whatever
         # their number.
         parts = torch.arange(config.batch_size).view(config.speed.micro_batches, -1)
-        self.share = parts[:, collective.share(parts.shape[1])].flatten()
-
-    def at(self, step: int) -> Batch:
-        """This worker's share of global batch ``step``."""
-        target = self._pictures(self.images, step)
-        if self.task.in_channels == 0:
-            inputs_d, inputs_g = self._latents("d", step), self._latents("g", step)
-        else:
-            keys = sample_keys(self.share.to(self.device), self.config.seed, "degrade", step)
-            inputs_d = inputs_g = self.task.degrade(target, keys)
-        return Batch(
-            real=target if self.style is None else self._pictures(self.style, step),
-            inputs_d=inputs_d,
-            inputs_g=inputs_g,
-            target=target,
-            rows=torch.arange(len(target)),
+        share = collective.share(parts.shape[1])
+        self.share, self.places = parts[:, share].flatten(), range(share.start, share.stop)
+        named = {"target": images} if style is None else {"target": images, "real": style}
+        self._held = _held_by(device, named, config.speed.pictures_on_device)
+        self._draws = _Draws(config, named, self._held.keys(), z_dim, self.share)
+        # A CPU would only wait for its own thread.
+        self._parcels = (
+            None if device.type == "cpu" else Ahead(functools.partial(_parcel, self._draws, device), config.total_steps)
         )
 
-    def augment(
-        self, images: Tensor, condition: Tensor | None, purpose: str, step: int, rows: Tensor, p: Tensor | float
-    ) -> tuple[Tensor, Tensor | None]:
-        """What D sees: images [N, 3, R, R] and the condition it may look at, moved alike.
+    def at(self, step: int) -> Batch:
+        """This worker's share of global batch ``step``.
 
-        Args:
-            rows: which of the share's rows they are.
-            p: with which probability each policy, or each of its transformations, happens to each sample.
+        Raises:
+            ValueError: the pictures are not of ``config.resolution``.
         """
-        policies = self.config.augment
-        if not policies:
-            return images, condition
-        generator = keyed_generator(self.config.seed, "augment", purpose, step)
-        numbers = augmentation_numbers(self.config.batch_size, policies, generator)[self.share][rows]
-        if condition is None:
-            return augmented(images, policies, numbers, p), None
-        channels = images.shape[1]
-        both = augmented(torch.cat([images, condition], dim=1), policies, numbers, p, image_channels=channels)
-        return both[:, :channels], both[:, channels:]
+        drawn = self._draws(step) if self._parcels is None else self._parcels(step).on(self.device)
+        target = self._pictures("target", drawn)
+        if "keys" in drawn:
+            drawn["d"] = drawn["g"] = self.task.degrade(target, drawn["keys"])
+        return Batch(
+            real=self._pictures("real", drawn) if "real" in drawn else target,
+            inputs_d=drawn["d"],
+            inputs_g=drawn["g"],
+            target=target,
+            mix=drawn["mix"],
+            augmentation={purpose: drawn[f"augment {purpose}"] for purpose in purposes(self.config)},
+        )
 
-    def mix(self, step: int, rows: Tensor) -> Tensor:
-        """Uniform random numbers in [0, 1), [N], for what interpolates between real and generated images."""
-        numbers = torch.rand(self.config.batch_size, generator=keyed_generator(self.config.seed, "mix", step))
-        return numbers[self.share][rows].to(self.device)
-
-    def places(self, rows: Tensor) -> Tensor:
-        """Each sample's place in what all workers compute at once of a batch, int64 [N], on the CPU."""
-        return self.share[rows] % (self.config.batch_size // self.config.speed.micro_batches)
-
-    def _latents(self, purpose: str, step: int) -> Tensor:
-        return noise(self.config.batch_size, self.z_dim, self.config.seed, purpose, step)[self.share].to(self.device)
-
-    def _pictures(self, images: Images, step: int) -> Tensor:
-        indices = batch_indices(len(images), self.config.batch_size, self.config.seed, step)
-        pictures = images.batch(indices[self.share])
+    def _pictures(self, name: str, drawn: Mapping[str, Tensor]) -> Tensor:
+        pictures = self._held[name].index_select(0, drawn[name]) if name in self._held else drawn[name]
         if pictures.shape[-2:] != (self.config.resolution,) * 2:
             raise ValueError(
                 f"the data set's images must be {self.config.resolution} px a side, but are {tuple(pictures.shape[-2:])}"
             )
-        return pictures.to(self.device)
+        return pictures.float().div_(127.5).sub_(1.0) if pictures.dtype == torch.uint8 else pictures
+
+
+class _Draws:
+    """All that a step needs from the host, by name, on the CPU: a function of the step alone.
+
+    Args:
+        images: by name.
+        held: names of those that are on the device, of which the indices are enough.
+        share: this worker's rows of a global batch.
+    """
+
+    def __init__(
+        self, config: TrialConfig, images: Mapping[str, Images], held: Collection[str], z_dim: int, share: Tensor
+    ) -> None:
+        self.config, self.images, self.held, self.z_dim, self.share = config, images, held, z_dim, share
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        config, share = self.config, self.share
+        drawn: dict[str, Tensor] = {}
+        for name, images in self.images.items():
+            indices = batch_indices(len(images), config.batch_size, config.seed, step)[share]
+            if name not in self.held:
+                indices = images.pixels(indices) if isinstance(images, Packed) else images.batch(indices)
+            drawn[name] = indices
+        if self.z_dim:
+            drawn |= {who: noise(config.batch_size, self.z_dim, config.seed, who, step)[share] for who in ("d", "g")}
+        else:
+            drawn["keys"] = sample_keys(share, config.seed, "degrade", step)
+        drawn["mix"] = torch.rand(config.batch_size, generator=keyed_generator(config.seed, "mix", step))[share]
+        for purpose in purposes(config):
+            generator = keyed_generator(config.seed, "augment", purpose, step)
+            drawn[f"augment {purpose}"] = augmentation_numbers(config.batch_size, config.augment, generator)[share]
+        return drawn
+
+
+def _parcel(draws: _Draws, device: torch.device, step: int) -> Parcel:
+    return packed(draws(step), pin_memory=device.type == "cuda")
+
+
+def purposes(config: TrialConfig) -> list[str]:
+    """What a trial augments in a step, each with random numbers of its own.
+
+    Two pictures of one condition are moved alike, so that regularisers of D can look at either, or between them, beside it.
+    """
+    if not config.augment:
+        return []
+    fake = [] if config.discriminator.conditional else ["d_fake"]
+    return ["d_real", *fake, "g", *(["g_real"] if ADVERSARIAL[config.adversarial].needs_real else [])]
+
+
+def _held_by(device: torch.device, images: Mapping[str, Images], share: float) -> dict[str, Tensor]:
+    """All pictures on the device, as bytes, where they take no more than ``share`` of its free memory; else nothing."""
+    kinds = {name: x for name, x in images.items() if isinstance(x, Packed)}
+    if len(kinds) < len(images) or any(len(x) == 0 for x in kinds.values()):
+        return {}
+    size = sum(len(x) * x.pixels(torch.zeros(1, dtype=torch.int64)).nbytes for x in kinds.values())
+    if size > share * free_memory(device):
+        return {}
+    return {
+        name: torch.cat([x.pixels(indices).to(device) for indices in torch.arange(len(x)).split(_UPLOAD)])
+        for name, x in kinds.items()
+    }

@@ -16,6 +16,7 @@ from trainables.collective import Collective
 from trainables.data import DataOptions, ImageDataset, load_dataset
 from trainables.metrics import AnyMetric, Evaluator, MetricName, parse_any_metric
 from trainables.metrics.artfid import ArtFidName, ContentDistance
+from trainables.metrics.batches import evaluation_batch
 from trainables.metrics.paired import PairedEvaluator, PairedName, paired_scores
 from trainables.randomness import indexed_noise, sample_keys
 from trainables.tasks import Task, split
@@ -34,10 +35,18 @@ class Subset:
     def __len__(self) -> int:
         return len(self.rows) * (2 if self.dataset.mirror else 1)
 
+    def pixels(self, indices: Tensor) -> Tensor:
+        """As `ImageDataset.pixels`, of the subset's own indices."""
+        return self.dataset.pixels(self._whole(indices))
+
     def batch(self, indices: Tensor) -> Tensor:
         """As `ImageDataset.batch`, of the subset's own indices."""
+        return self.dataset.batch(self._whole(indices))
+
+    def _whole(self, indices: Tensor) -> Tensor:
+        """The indices in the data set."""
         count = len(self.rows)
-        return self.dataset.batch(self.rows[indices % count] + indices // count * self.dataset.images.shape[0])
+        return self.rows[indices % count] + indices // count * self.dataset.images.shape[0]
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,7 @@ class TrialEvaluator:
         self.inputs, task, reference = inputs, inputs.task, inputs.pictures.reference
         arts = [name for name in self.names if isinstance(name, ArtFidName)]
         sets = [name for name in self.names if isinstance(name, MetricName)] + [art.fid for art in arts]
+        batch_size = evaluation_batch(inputs.device, max([task.resolution, *(name.size_px for name in sets)]))
         # What a guard looks at, in a space whose features are computed anyway.
         self._diversity = [replace(name, kind="diversity") for name in sets[:1]]
         self._sets, self._pairs, self._contents = None, None, {}
@@ -142,19 +152,19 @@ class TrialEvaluator:
                 cache_dir=Path(cache_dir).expanduser(),
                 collective=collective,
                 device=inputs.device,
+                batch_size=batch_size,
             )
         paired = [str(name) for name in self.names if isinstance(name, PairedName)]
         if paired and not task.paired:
             raise ValueError(f"{paired[0]} needs a target for each picture, which the task {task.options.name!r} has not")
         if arts and task.in_channels == 0:
             raise ValueError(f"{arts[0]} needs a content for each picture, which the task {task.options.name!r} has not")
+        together = {"collective": collective, "device": inputs.device, "batch_size": batch_size}
         if paired:
-            self._pairs = PairedEvaluator(paired_scores(paired, inputs.device), collective=collective, device=inputs.device)
+            self._pairs = PairedEvaluator(paired_scores(paired, inputs.device), **together)
         for art in arts:
             distance = ContentDistance(art, _frozen, inputs.device)
-            self._contents[art] = PairedEvaluator(
-                {f"content of {art}": (art.n, distance)}, collective=collective, device=inputs.device
-            )
+            self._contents[art] = PairedEvaluator({f"content of {art}": (art.n, distance)}, **together)
 
     @property
     def asked(self) -> list[str]:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from trainables.augment import AdaptiveAugment
+from trainables.augment import AdaptiveAugment, augmented_alike
 from trainables.balance import Balance
 from trainables.batches import Batch, Batches, Images
 from trainables.collective import Collective
@@ -194,11 +194,11 @@ class GanTrainer:
             return make_pictures(self.task, self.ema, inputs)
 
     def _d_losses(self, part: Batch) -> Iterator[tuple[Tensor, Losses]]:
+        """First what D says of the images, then each regulariser with a forward of its own: one graph is in memory at a time."""
         speed = self.config.speed
         with torch.no_grad(), speed.autocast(self.device):
             fake = make_pictures(self.task, self._run_generator, speed.images(part.inputs_d), noise="random")
         condition = self._condition(part.inputs_d)
-        # Two pictures of one condition are moved alike, so that regularisers can look at either, or between them, beside it.
         real, seen = self._augmented(part.real, condition, "d_real", part)
         fake, _ = self._augmented(fake, condition, "d_fake" if condition is None else "d_real", part)
         both = None if seen is None else torch.cat([seen, seen])
@@ -207,8 +207,8 @@ class GanTrainer:
         real_logits, fake_logits = [x[0] for x in logits], [x[1] for x in logits]
         loss = self.balance.total(self.adversarial.discriminator, real_logits, fake_logits)
         losses = {"d_loss": loss.detach()}
-        mix = self.batches.mix(self.step_index, part.rows)
-        for name, term in self.penalties(self.step_index, real, fake, (real_logits, fake_logits), seen, mix):
+        judged = self.penalties.seen(real, fake, (real_logits, fake_logits), seen, part.mix)
+        for name, term in self.penalties(self.step_index, judged, own_graph=False):
             losses[name] = term.detach()
             loss = loss + term
         if self.adaptive is not None:
@@ -220,14 +220,16 @@ class GanTrainer:
                 right = [torch.cat([(r > 0).flatten(), (f < 0).flatten()]) for r, f in zip(real_logits, fake_logits, strict=True)]
                 losses["d_accuracy"] = self.balance.mean(torch.mean, torch.stack([x.float().mean() for x in right]))
         yield loss, losses
+        for name, term in self.penalties(self.step_index, judged):
+            yield term, {name: term.detach()}
 
     def _g_losses(self, part: Batch) -> Iterator[tuple[Tensor, Losses]]:
         """First what G's pictures say, then each regulariser apart: only one graph is in memory at a time."""
         with self._shared_trunk.sharing() if self._shared_trunk else contextlib.nullcontext():
             terms = self._g_terms(part)
         yield terms
-        inputs, places = self.config.speed.images(part.inputs_g), self.batches.places(part.rows)
-        for name, term in self.generator_penalties(self.step_index, inputs, places):
+        seen = self.generator_penalties.seen(self.config.speed.images(part.inputs_g), self.batches.places)
+        for name, term in self.generator_penalties(self.step_index, seen):
             yield term, {f"g_{name}": term.detach()}
 
     def _g_terms(self, part: Batch) -> tuple[Tensor, Losses]:
@@ -274,8 +276,10 @@ class GanTrainer:
         return totals
 
     def _augmented(self, images: Tensor, condition: Tensor | None, purpose: str, part: Batch) -> tuple[Tensor, Tensor | None]:
+        if not self.config.augment:
+            return images, condition
         p = self.config.augment_p if self.adaptive is None else self.adaptive.p.clone()
-        return self.batches.augment(images, condition, purpose, self.step_index, part.rows, p)
+        return augmented_alike(images, condition, self.config.augment, part.augmentation[purpose], p)
 
     def _condition(self, inputs: Tensor) -> Tensor | None:
         return inputs if self.config.discriminator.conditional else None

@@ -118,14 +118,17 @@ class Penalties(nn.Module):
         """The one that is trained."""
         return self._network[0]
 
-    def due(self, step: int) -> list[Any]:
-        """The regularisers that are added at ``step``."""
-        return [term for term in self.terms if step % term.options.every == 0]  # type: ignore[union-attr, operator]
+    def forward(self, step: int, seen: Any, *, own_graph: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """(name, weighted value) of each regulariser that is due at ``step``; each is computed when it is asked for.
 
-    def weighted(self, due: Sequence[Any], seen: Any) -> Iterator[tuple[str, Tensor]]:
-        """(name, weighted value) of each; each is computed when it is asked for."""
-        for term in due:
-            yield term.options.name, term(seen, self._collective) * (term.strength(seen) * term.options.every)
+        Args:
+            seen: what they may look at.
+            own_graph: those with a graph of their own (`Regulariser.own_graph`), or the others.
+        """
+        for term in self.terms:
+            assert isinstance(term, Regulariser)
+            if term.own_graph == own_graph and step % term.options.every == 0:
+                yield term.options.name, term(seen, self._collective) * (term.strength(seen) * term.options.every)
 
 
 class DiscriminatorPenalties(Penalties):
@@ -135,16 +138,15 @@ class DiscriminatorPenalties(Penalties):
         super().__init__(REGULARISERS, options, discriminator, collective)
         self.batch_size = batch_size
 
-    def forward(
+    def seen(
         self,
-        step: int,
         real: Tensor,
         fake: Tensor,
         logits: tuple[list[Tensor], list[Tensor]],
         condition: Tensor | None,
         mix: Tensor,
-    ) -> Iterator[tuple[str, Tensor]]:
-        """(name, weighted value) of each regulariser that is due at ``step``.
+    ) -> DiscriminatorStep:
+        """What they may look at.
 
         Args:
             real, fake: images [N, 3, R, R] as D saw them, two for each condition.
@@ -152,9 +154,7 @@ class DiscriminatorPenalties(Penalties):
             condition: what a conditional D saw beside either, [N, C, R, R]; else None.
             mix: see `DiscriminatorStep`.
         """
-        if not (due := self.due(step)):
-            return
-        seen = DiscriminatorStep(
+        return DiscriminatorStep(
             logits=functools.partial(self.network, condition=condition),
             real=real,
             fake=fake,
@@ -168,7 +168,6 @@ class DiscriminatorPenalties(Penalties):
             features=functools.partial(self.network.features, condition=condition) if self._start else None,
             initial_features=functools.partial(self._start[0].features, condition=condition) if self._start else None,
         )
-        yield from self.weighted(due, seen)
 
 
 class GeneratorPenalties(Penalties):
@@ -177,16 +176,14 @@ class GeneratorPenalties(Penalties):
     def __init__(self, options: Sequence[Any], generator: nn.Module, collective: Collective) -> None:
         super().__init__(GENERATOR_REGULARISERS, options, generator, collective)
 
-    def forward(self, step: int, inputs: Tensor, places: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """(name, weighted value) of each regulariser that is due at ``step``.
+    def seen(self, inputs: Tensor, places: range) -> GeneratorStep:
+        """What they may look at.
 
         Args:
             inputs: G's, latents [N, z_dim] or conditions [N, C, R, R].
             places: see `GeneratorStep`.
         """
-        if not (due := self.due(step)):
-            return
-        seen = GeneratorStep(
+        return GeneratorStep(
             generator=self.network,
             inputs=inputs,
             places=places,
@@ -195,4 +192,3 @@ class GeneratorPenalties(Penalties):
             features=functools.partial(features_of, self.network) if self._start else None,
             initial_features=functools.partial(features_of, self._start[0]) if self._start else None,
         )
-        yield from self.weighted(due, seen)

@@ -37,6 +37,7 @@ from trainables.metrics.embedding import NotFiniteError, WorkerFailedError
 from trainables.networks import build_task
 from trainables.pictures import grid, png
 from trainables.scoring import score
+from trainables.speed import apply_kernels
 from trainables.storage import Storage
 
 CONTINUE, STOP = "continue", "stop"
@@ -215,7 +216,7 @@ def leave_nothing_behind(config: TrialConfig) -> None:
     torch.manual_seed(config.seed)
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
-    torch.backends.cudnn.benchmark = False
+    apply_kernels(config.speed)
     if config.speed.compile:
         torch.compiler.reset()
     if torch.cuda.is_available():

@@ -48,7 +48,7 @@ def step_of(network: Any, pretrained: Any, seed: int = 1, count: int = 4) -> Gen
     return GeneratorStep(
         generator=network,
         inputs=z,
-        places=torch.arange(count),
+        places=range(count),
         trained=list(network.named_parameters()),
         initial={name: p.detach().clone() for name, p in pretrained.named_parameters()},
         features=partial(features_of, network),

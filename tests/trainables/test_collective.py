@@ -132,7 +132,7 @@ def test_workers_take_the_rows_of_the_global_batch_in_rank_order(dataset: ImageD
     def drawn(collective: Collective) -> tuple[Tensor, ...]:
         batches = GanTrainer(config, dataset, collective=collective).batches
         batch = batches.at(3)
-        return batch.real, batch.inputs_d, batches.augment(batch.real, None, "d_real", 3, batch.rows, p=1.0)[0]
+        return batch.real, batch.inputs_d, batch.mix, *batch.augmentation.values()
 
     whole = drawn(Collective())
     shares = [drawn(OneOf(rank, workers)) for rank in range(workers)]

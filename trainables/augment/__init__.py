@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainables.augment.adaptive import AdaptiveAugment, AdaptiveOptions
-from trainables.augment.pipeline import augmentation_numbers, augmented
+from trainables.augment.pipeline import augmentation_numbers, augmented, augmented_alike
 from trainables.augment.policies import PIPELINES, POLICIES
 
-__all__ = ["PIPELINES", "POLICIES", "AdaptiveAugment", "AdaptiveOptions", "augmentation_numbers", "augmented"]
+__all__ = ["PIPELINES", "POLICIES", "AdaptiveAugment", "AdaptiveOptions", "augmentation_numbers", "augmented", "augmented_alike"]

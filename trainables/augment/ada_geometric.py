@@ -16,6 +16,7 @@ from torch import Tensor
 from trainables.augment.mirror import extended, mirrored_position
 from trainables.augment.policy import Draws, Policy, Probability
 from trainables.augment.wavelets import SYM6
+from trainables.layers.exact import grid_sample
 
 _DELAY = sum(k * tap for k, tap in enumerate(SYM6)) / sum(SYM6)  # by how many of its samples the filter moves what is smooth
 _MARGIN = 6  # pixels that the filters need around the picture
@@ -62,8 +63,7 @@ def transformed(x: Tensor, inverse: Tensor, shift: Tensor) -> Tensor:
     wanted = torch.stack([right, down], dim=-1)  # the samples that halving takes, in pixels from the centre
     found = torch.einsum("nij,nhwj->nhwi", inverse, wanted - shift[:, None, None])
     grid = torch.stack([_normalised(found[..., axis], side) for axis, side in ((0, width), (1, height))], dim=-1)
-    sampled = F.grid_sample(doubled, grid.to(x.dtype), mode="bilinear", padding_mode="border", align_corners=True)
-    return _halved(sampled)
+    return _halved(grid_sample(doubled, grid.to(x.dtype)))
 
 
 def _normalised(position: Tensor, side: int) -> Tensor:

@@ -72,7 +72,9 @@ class AdaptiveAugment(nn.Module):
         options = self.options
         # Whole numbers, which add up to the same on any number of workers: near the target a rounding would turn p around.
         signs = collective.sum(torch.stack([x.sign().sum(dtype=torch.float64) for x in real_logits]))
-        of_heads = signs / signs.new_tensor([x.numel() * collective.world_size for x in real_logits])
+        of_heads = torch.stack(
+            [s / (x.numel() * collective.world_size) for s, x in zip(signs.unbind(), real_logits, strict=True)]
+        )
         r = balance.mean(torch.mean, of_heads)
         self.r_sum += r
         self.count += 1

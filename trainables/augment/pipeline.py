@@ -27,7 +27,7 @@ def augmented(
     Args:
         images: [N, C, H, W] in [-1, 1]; with a condition, both concatenated along the channels, image first.
         policies: names in `POLICIES`.
-        numbers: as from `augmentation_numbers`.
+        numbers: as from `augmentation_numbers`, on the images' device.
         p: with which probability each policy, or each of its transformations, happens to each sample, in [0, 1] (ADA's p).
         image_channels: how many channels are the image's. Geometric policies treat the channels beyond, a condition's, alike;
             the others leave them as they are. All channels when None.
@@ -36,9 +36,20 @@ def augmented(
         ValueError: an unknown policy.
     """
     chosen = [POLICIES[name] for name in policies]
-    parts = numbers.to(images.device).split([policy.numbers for policy in chosen], dim=1)
+    parts = numbers.split([policy.numbers for policy in chosen], dim=1)
     for policy, u in zip(chosen, parts, strict=True):
         split = images.shape[1] if policy.geometric or image_channels is None else image_channels
         changed = policy.apply(images[:, :split], u, p)
         images = torch.cat([changed, images[:, split:]], dim=1) if split < images.shape[1] else changed
     return images
+
+
+def augmented_alike(
+    images: Tensor, condition: Tensor | None, policies: Sequence[str], numbers: Tensor, p: Probability
+) -> tuple[Tensor, Tensor | None]:
+    """What D sees of images [N, C, H, W] and of the condition that it may look at, moved alike; see `augmented`."""
+    if condition is None:
+        return augmented(images, policies, numbers, p), None
+    channels = images.shape[1]
+    both = augmented(torch.cat([images, condition], dim=1), policies, numbers, p, image_channels=channels)
+    return both[:, :channels], both[:, channels:]

@@ -43,8 +43,8 @@ class ImageDataset:
         """uint8 [N, 3, R, R]: what metrics compare with, never mirrored."""
         return self.images
 
-    def batch(self, indices: Tensor, device: torch.device | str = "cpu") -> Tensor:
-        """The pictures at ``indices`` (int64 [B], on the CPU), as float32 [B, 3, R, R] in [-1, 1] on ``device``.
+    def pixels(self, indices: Tensor) -> Tensor:
+        """The pictures at ``indices`` (int64 [B], on the CPU), as uint8 [B, 3, R, R].
 
         Raises:
             IndexError: an index is not in [0, len(self)).
@@ -52,12 +52,12 @@ class ImageDataset:
         if indices.numel() and not (int(indices.min()) >= 0 and int(indices.max()) < len(self)):
             raise IndexError(f"indices from {int(indices.min())} to {int(indices.max())} in a data set of {len(self)}")
         count = self.images.shape[0]
-        # Bytes travel to the device, a quarter of what floats would be.
-        pixels = self.images.index_select(0, indices % count).to(device)
-        mirrored = (indices >= count).to(device)
-        if self.mirror:
-            pixels = torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
-        return pixels.float().div_(127.5).sub_(1.0)
+        pixels = self.images.index_select(0, indices % count)
+        return torch.where((indices >= count)[:, None, None, None], pixels.flip(-1), pixels) if self.mirror else pixels
+
+    def batch(self, indices: Tensor, device: torch.device | str = "cpu") -> Tensor:
+        """`pixels` as float32 in [-1, 1] on ``device``, to which the bytes travel: a quarter of what floats would be."""
+        return self.pixels(indices).to(device).float().div_(127.5).sub_(1.0)
 
 
 def load_dataset(options: DataOptions, cache_dir: Path) -> ImageDataset:

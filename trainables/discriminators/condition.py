@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from trainables.layers.exact import adaptive_avg_pool2d
+
 
 class ConditionEmbedding(nn.Module):
     """[N, C, H, W] condition and one feature map for each scale → the same maps with ``channels`` more, shallow to deep."""
@@ -27,7 +29,7 @@ class ConditionEmbedding(nn.Module):
         x = F.leaky_relu(self.first(required(condition)), 0.2)
         joined = []
         for step, features in zip(self.steps, maps, strict=True):
-            x = F.leaky_relu(step(F.adaptive_avg_pool2d(x, (features.shape[-2], features.shape[-1]))), 0.2)
+            x = F.leaky_relu(step(adaptive_avg_pool2d(x, (features.shape[-2], features.shape[-1]))), 0.2)
             joined.append(torch.cat([features, x], dim=1))
         return joined
 

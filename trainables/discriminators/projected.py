@@ -13,13 +13,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.discriminators.condition import ConditionEmbedding, condition_problems
 from trainables.discriminators.discriminator import Discriminator, Problem, Trunk, raise_if, size_problems
 from trainables.discriminators.heads import DownsamplingHead, Head
+from trainables.layers.own_dtype import bilinear
 from trainables.registry import Options
 
 
@@ -102,7 +102,7 @@ class ProjectedDiscriminator(Discriminator):
             for index in reversed(range(len(maps))):
                 x = maps[index]
                 if above is not None:
-                    x = x + F.interpolate(above, size=x.shape[-2:], mode="bilinear", align_corners=False)
+                    x = x + bilinear(above, (x.shape[-2], x.shape[-1]))
                 above = maps[index] = self.scale_mixing[index](x)
         return maps
 

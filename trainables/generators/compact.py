@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from trainables.generators.frame import Frame, Trunk, noise_problem, power_of_two_problem
 from trainables.generators.layers import pixel_norm
 from trainables.generators.noise import Noise, labels_problem, no_truncation
+from trainables.layers.own_dtype import nearest
 from trainables.registry import Options
 
 
@@ -90,7 +91,7 @@ class _UpBlock(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         gain1, bias1, gain2, bias2 = self.modulation(style)[:, :, None, None].split(self.widths, dim=1)
         y = F.leaky_relu(pixel_norm(x) * (1 + gain1) + bias1, 0.2)
-        y = self.conv1(F.interpolate(y, scale_factor=2.0, mode="nearest"))
+        y = self.conv1(nearest(y, 2))
         y = F.leaky_relu(pixel_norm(y) * (1 + gain2) + bias2, 0.2)
         # A 1x1 convolution commutes with nearest upsampling and is four times cheaper before it.
-        return self.conv2(y) + F.interpolate(self.shortcut(x), scale_factor=2.0, mode="nearest")
+        return self.conv2(y) + nearest(self.shortcut(x), 2)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.generators.layers import Modulation, pixel_norm
+from trainables.layers.own_dtype import nearest
 
 Origin = Literal["copied", "adapted"]
 
@@ -50,7 +51,7 @@ class InvertedConv(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         x = F.leaky_relu(self.modulation(pixel_norm(x), style), 0.2)
-        return self.convolution(_enlarged(x, self.upsampling))
+        return self.convolution(nearest(x, self.upsampling))
 
 
 class InvertedBlock(nn.Module):
@@ -77,7 +78,7 @@ class Enlargement(nn.Module):
         self.factor = factor
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        return _enlarged(x, self.factor)
+        return nearest(x, self.factor)
 
 
 class InvertedStage(nn.Module):
@@ -130,7 +131,3 @@ def _is_residual_block(module: nn.Module) -> bool:
 
 def _side(size: Any) -> int:
     return size if isinstance(size, int) else size[0]
-
-
-def _enlarged(x: Tensor, factor: int) -> Tensor:
-    return x if factor == 1 else F.interpolate(x, scale_factor=float(factor), mode="nearest")

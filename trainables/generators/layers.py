@@ -5,10 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from trainables.layers.own_dtype import own_dtype
+
 
 def pixel_norm(x: Tensor) -> Tensor:
     """Divides [N, C, ...] by its root mean square over channels, at each position by itself (Karras et al. 2018)."""
-    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
+    with own_dtype(x):
+        return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
 
 
 class Modulation(nn.Module):

@@ -23,6 +23,7 @@ from trainables.layers.keyed_noise import keyed_normal, keyed_uniform, keys_of
 from trainables.layers.mapping import Mapping
 from trainables.layers.miner import Miner
 from trainables.layers.modulated import ModulatedConv, ToRgb
+from trainables.layers.own_dtype import own_dtype
 from trainables.registry import Options, names_of
 
 if TYPE_CHECKING:  # the members of this type are the registry's entries, which only run time knows
@@ -221,7 +222,9 @@ class Block(nn.Module):
             x = self.conv0(x, styles[:, 0], keys, place)
             x = self.conv1(x, styles[:, 1], keys, place + 1, gain=half if self.residual else 1.0)
             x = x if shortcut is None else x + shortcut
-        image = None if image is None else upsample(image)
+        if image is not None:
+            with own_dtype(image):  # float32: half precision would add its rounding once for each block
+                image = upsample(image)
         if self.makes_image:
             rgb = self.torgb(x, styles[:, -1]).float() if x.dtype != torch.float64 else self.torgb(x, styles[:, -1])
             image = rgb if image is None else image + rgb

@@ -11,18 +11,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TAPS = (1.0, 3.0, 3.0, 1.0)
+_KERNELS: dict[tuple[torch.dtype, torch.device, float], Tensor] = {}
 
 
-def filter_kernel(like: Tensor) -> Tensor:
-    """[4, 4], of sum 1, in the dtype and on the device of ``like``."""
-    taps = torch.tensor(TAPS, dtype=like.dtype, device=like.device)
-    return torch.outer(taps, taps) / taps.sum().square()
+def filter_kernel(like: Tensor, gain: float = 1.0) -> Tensor:
+    """[4, 4], of sum ``gain``, in the dtype and on the device of ``like``. Copied there once: a copy would hold up every step."""
+    key = (like.dtype, like.device, gain)
+    if key not in _KERNELS:  # no functools.cache, which torch.compile does not know
+        taps = torch.tensor(TAPS, dtype=like.dtype)
+        _KERNELS[key] = (torch.outer(taps, taps) / taps.sum().square() * gain).to(like.device)
+    return _KERNELS[key]
 
 
 def smooth(x: Tensor, padding: int, gain: float = 1.0, stride: int = 1) -> Tensor:
     """[N, C, h, w] filtered, zeros around it: [N, C, h + 2 padding - 3, w + 2 padding - 3], of which every ``stride``-th."""
     channels = x.shape[1]
-    kernel = (filter_kernel(x) * gain).expand(channels, 1, 4, 4)
+    kernel = filter_kernel(x, gain).expand(channels, 1, 4, 4)
     return F.conv2d(x, kernel, stride=stride, padding=padding, groups=channels)
 
 
@@ -34,7 +38,7 @@ def downsample(x: Tensor) -> Tensor:
 def upsample(x: Tensor) -> Tensor:
     """[N, C, h, w] → [N, C, 2h, 2w]."""
     channels = x.shape[1]
-    kernel = (filter_kernel(x) * 4).expand(channels, 1, 4, 4)
+    kernel = filter_kernel(x, 4.0).expand(channels, 1, 4, 4)
     return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=channels)
 
 

@@ -56,11 +56,11 @@ class ModulatedConv(Adaptable):
         style, weight = self.adapted(self.affine(w))
         # Leaky ReLU is homogeneous: a positive gain can go in before it, where the tensors are small.
         gain_in = gain * math.sqrt(2)
-        scale = (demodulation(weight, style) * gain_in).to(x.dtype)[:, :, None, None]
+        scale = (demodulation(weight, style) * gain_in)[:, :, None, None]
         shift = (self._noise(keys, purpose) * self.noise_strength)[:, None] + self.bias[:, None, None]
         x = x * style.to(x.dtype)[:, :, None, None]
         x = conv_upsampled(x, weight) if self.up else F.conv2d(x, weight, padding=1)
-        x = F.leaky_relu_(torch.addcmul((shift * gain_in).to(x.dtype), x, scale), 0.2)
+        x = F.leaky_relu_(torch.addcmul((shift * gain_in).to(x.dtype), x, scale.to(x.dtype)), 0.2)
         return x if self.clamp is None else F.hardtanh(x, -self.clamp * gain, self.clamp * gain)
 
     def _noise(self, keys: Tensor | None, purpose: int) -> Tensor:

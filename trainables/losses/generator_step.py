@@ -19,8 +19,8 @@ class GeneratorStep:
     """G; to regularisers with ``needs_styles`` one made of styles (`trainables.generators.noise.StyleBased`)."""
     inputs: Tensor
     """What G makes pictures of: latents [N, z_dim], or conditions [N, C, R, R]."""
-    places: Tensor
-    """Each sample's place in the batch of all workers, int64 [N], from 0 on."""
+    places: range
+    """Each sample's place in the batch of all workers, from 0 on."""
     trained: Sequence[tuple[str, nn.Parameter]] = ()
     """G's trained parameters by name."""
     initial: Mapping[str, Tensor] | None = None

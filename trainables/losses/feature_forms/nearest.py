@@ -13,6 +13,8 @@ from torch import Tensor
 from trainables.collective import Collective
 from trainables.losses.feature_forms.base import Distance, spread
 
+_MOST = 2**24  # numbers held at once of the differences of all pairs
+
 
 def nearest(fake: Tensor, real: Tensor, distance: Distance, collective: Collective) -> Tensor:
     """½ (E_f min_r d(f, r) + E_r min_f d(f, r)) / spread, over pooled features; see `feature_forms.base` for the arguments.
@@ -26,11 +28,14 @@ def nearest(fake: Tensor, real: Tensor, distance: Distance, collective: Collecti
     reals, fakes = collective.gather_rows(real), collective.gather_rows(fake.detach())
     if len(reals) < 2:
         raise ValueError(f"form 'nearest' needs a global batch of at least 2, but got {len(reals)}")
-    with torch.no_grad():
-        between = torch.stack([distance(f, reals) for f in fakes])  # [fakes, reals]; row by row, or it would hold C times as much
+    with torch.no_grad():  # [fakes, reals]; some rows at a time, as each holds C times as much on the way
+        rows = max(1, _MOST // reals.numel())
+        between = torch.cat([distance(some[:, None], reals) for some in fakes.split(rows)])
     own = collective.rank * len(fake) + torch.arange(len(fake), device=fake.device)  # shares are equal, in rank order
     to_real = distance(fake, reals[between[own].argmin(dim=1)]).sum() / len(fakes)
     partner = between.argmin(dim=0) - own[0]  # of each real sample; within 0 ... N - 1 when it is one of this worker's
     mine = (partner >= 0) & (partner < len(fake))
-    to_fake = distance(fake[partner[mine]], reals[mine]).sum() / len(reals)
+    # Not fake[partner[mine]]: how many are mine would have to be waited for.
+    to_mine = distance(fake.index_select(0, partner.clamp(0, len(fake) - 1)), reals)
+    to_fake = torch.where(mine, to_mine, 0).sum() / len(reals)
     return collective.world_size * (to_real + to_fake) / 2 / spread(real, distance, collective)

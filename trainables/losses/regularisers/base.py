@@ -37,6 +37,8 @@ class Regulariser(nn.Module, ABC, Generic[Step]):
     """Whether it looks at the step's ``initial``."""
     needs_start: ClassVar[bool] = False
     """Whether it looks at the step's ``features`` and ``initial_features``."""
+    own_graph: ClassVar[bool] = True
+    """Whether it runs all that it looks at itself, and so goes backward apart, in less memory. Not if it looks at logits."""
     needs_trunk: ClassVar[bool] = False
     """Whether D must be made of a pretrained network that it tunes."""
     needs_styles: ClassVar[bool] = False

@@ -36,6 +36,7 @@ class Lecam(Regulariser[DiscriminatorStep]):
     """
 
     Options = LecamOptions
+    own_graph = False
     real_average: Tensor
     fake_average: Tensor
 

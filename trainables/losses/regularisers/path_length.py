@@ -53,8 +53,9 @@ class PathLength(Regulariser[GeneratorStep]):
 
     def forward(self, step: GeneratorStep, collective: Collective) -> Tensor:
         # Every so many of all workers' samples: whatever the number of workers, the same ones, and about as many for each.
-        lengths = path_lengths(step.generator, step.inputs[(step.places % self.options.batch_shrink == 0).to(step.inputs.device)])
-        total, count = collective.sum(torch.stack([lengths.detach().sum(), lengths.new_tensor(len(lengths))]))
+        first = -step.places.start % self.options.batch_shrink
+        lengths = path_lengths(step.generator, step.inputs[first :: self.options.batch_shrink])
+        total, count = collective.sum(torch.stack([lengths.detach().sum(), lengths.new_full((), len(lengths))]))
         mean, before = total / count, self.average.to(lengths)
         self.average = torch.where(before < 0, mean, torch.lerp(before, mean, self.options.decay))
         return (lengths - self.average).square().sum() * (collective.world_size / count)

@@ -1,0 +1,76 @@
+"""No step waits for a GPU, and what it needs of the host comes in one copy: rehearsed on meta for all that is shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.trainables.rehearsal import Copies, rehearsed, shipped
+from tests.trainables.small import small_config
+from trainables.config import TrialConfig
+
+SHIPPED = shipped()
+
+
+@pytest.mark.parametrize("config", SHIPPED.values(), ids=SHIPPED)
+def test_a_step_needs_one_copy_and_waits_for_nothing(config: TrialConfig) -> None:
+    copies = rehearsed(config)
+    assert copies.count == 1, copies.places
+
+
+@pytest.mark.parametrize("held", [0, 2**40])
+def test_pictures_come_by_the_same_copy_or_are_there(held: int) -> None:
+    with patch("trainables.batches.free_memory", lambda device: held):
+        assert rehearsed(small_config(weights="random")).count == 1
+
+
+WAITS: dict[str, Callable[[Tensor], Any]] = {
+    "item": lambda x: x.sum().item(),
+    "float": lambda x: float(x.sum()),
+    "bool": lambda x: bool((x > 0).any()),
+    "mask": lambda x: x[x > 0],
+    "cpu": lambda x: x.cpu(),
+    "tolist": lambda x: x.tolist(),
+}
+
+
+@pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
+def test_the_rehearsal_sees_what_waits(wait: Callable[[Tensor], Any]) -> None:
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        wait(torch.zeros(3, device="meta"))
+
+
+COPIES: dict[str, Callable[[Tensor], Any]] = {
+    "to": lambda x: torch.zeros(3).to(x.device),
+    "copy_": lambda x: x.copy_(torch.zeros(3)),
+    "index": lambda x: x[torch.tensor([0, 2])],
+    "tensor": lambda x: torch.tensor([1.0, 2.0], device=x.device),
+    "new_tensor": lambda x: x.new_tensor([1.0]),
+}
+FREE: dict[str, Callable[[Tensor], Any]] = {
+    "on the device": lambda x: torch.where(x > 0, torch.arange(3, device=x.device), 0.5) * x.new_full((), 2),
+    "a number": lambda x: x * torch.tensor(2.0),
+    "on the host": lambda x: torch.rand(3)[torch.tensor([0, 1])],
+}
+
+
+def counted(work: Callable[[Tensor], Any]) -> int:
+    copies = Copies()
+    with patch("tests.trainables.rehearsal._place", lambda: "here"), copies.counted():
+        work(torch.zeros(3, device="meta"))
+    return copies.count
+
+
+@pytest.mark.parametrize("work", COPIES.values(), ids=COPIES)
+def test_the_rehearsal_counts_copies(work: Callable[[Tensor], Any]) -> None:
+    assert counted(work) == 1
+
+
+@pytest.mark.parametrize("work", FREE.values(), ids=FREE)
+def test_the_rehearsal_counts_nothing_else(work: Callable[[Tensor], Any]) -> None:
+    assert counted(work) == 0
