@@ -16,7 +16,6 @@ from trainables.collective import Collective
 from trainables.data import DataOptions, ImageDataset, load_dataset
 from trainables.metrics import AnyMetric, Evaluator, MetricName, parse_any_metric
 from trainables.metrics.artfid import ArtFidName, ContentDistance
-from trainables.metrics.batches import evaluation_batch
 from trainables.metrics.paired import PairedEvaluator, PairedName, paired_scores
 from trainables.randomness import indexed_noise, sample_keys
 from trainables.tasks import Task, split
@@ -139,7 +138,6 @@ class TrialEvaluator:
         self.inputs, task, reference = inputs, inputs.task, inputs.pictures.reference
         arts = [name for name in self.names if isinstance(name, ArtFidName)]
         sets = [name for name in self.names if isinstance(name, MetricName)] + [art.fid for art in arts]
-        batch_size = evaluation_batch(inputs.device, max([task.resolution, *(name.size_px for name in sets)]))
         # What a guard looks at, in a space whose features are computed anyway.
         self._diversity = [replace(name, kind="diversity") for name in sets[:1]]
         self._sets, self._pairs, self._contents = None, None, {}
@@ -152,19 +150,19 @@ class TrialEvaluator:
                 cache_dir=Path(cache_dir).expanduser(),
                 collective=collective,
                 device=inputs.device,
-                batch_size=batch_size,
             )
         paired = [str(name) for name in self.names if isinstance(name, PairedName)]
         if paired and not task.paired:
             raise ValueError(f"{paired[0]} needs a target for each picture, which the task {task.options.name!r} has not")
         if arts and task.in_channels == 0:
             raise ValueError(f"{arts[0]} needs a content for each picture, which the task {task.options.name!r} has not")
-        together = {"collective": collective, "device": inputs.device, "batch_size": batch_size}
         if paired:
-            self._pairs = PairedEvaluator(paired_scores(paired, inputs.device), **together)
+            self._pairs = PairedEvaluator(paired_scores(paired, inputs.device), collective=collective, device=inputs.device)
         for art in arts:
             distance = ContentDistance(art, _frozen, inputs.device)
-            self._contents[art] = PairedEvaluator({f"content of {art}": (art.n, distance)}, **together)
+            self._contents[art] = PairedEvaluator(
+                {f"content of {art}": (art.n, distance)}, collective=collective, device=inputs.device
+            )
 
     @property
     def asked(self) -> list[str]:
