@@ -40,7 +40,7 @@ from ray.tune.utils import flatten_dict
 from rich.console import Console
 
 from trainables.checkpoint import preview_name
-from tuner.engine import searcher as searching
+from tuner.engine import proposals as searching
 from tuner.engine.callbacks import SweepCallback
 from tuner.engine.failures import Failures
 from tuner.engine.journal import SweepJournal

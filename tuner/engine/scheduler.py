@@ -6,7 +6,6 @@ is killed between any two of them goes on from the trial's checkpoint, whose rep
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from tuner.engine.unsaved import Unsaved
 from tuner.records.files import Journal, append, seal
 from tuner.records.paths import SweepPaths
 from tuner.records.trials import Fault, RecordBook, State, TrialRecord
+from tuner.schedulers.verdict import Verdict, verdict
 
 _REMEDY = "put back a copy, or delete it, and the scheduler starts without its rungs"
 
@@ -110,21 +110,11 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             sweep.reported(sweep.records[number])
             # Not for one that a checkpoint repeats: whoever sends it may fail right after.
             sweep.failures.reported(number, result.get("nodes", ()))
-        # NaN passes every comparison as false, so the rule must never see it.
-        problem = report["problem"] or (
-            None if math.isfinite(report["score_best"]) else f"its best score is {report['score_best']}"
-        )
-        if problem:
-            return self._end(number, State.FAILED, problem, Fault.TRAINING)
-        reason = self.rule.decide(number, report["kimg"], report["score_best"])
+        decided = verdict(self.rule, report, lambda: self.deadline is not None and time.time() > self.deadline)
         sweep.patience.insist(f"writing {sweep.paths.SCHEDULER}", self.rule_state.save)
-        if report["last"]:
-            return self._end(number, State.COMPLETE, "reached its budget of images")
-        if reason is not None:
-            return self._end(number, State.STOPPED, reason)
-        if self.deadline is not None and time.time() > self.deadline:
-            return TrialScheduler.STOP
-        return TrialScheduler.CONTINUE
+        if decided.state != State.RUNNING:
+            self._end(number, decided)
+        return TrialScheduler.CONTINUE if decided.goes_on else TrialScheduler.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The Tune actor has gone, and its group with it."""
@@ -137,10 +127,11 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         records = self.sweep.records
         return self.sweep.patience.insist(f"writing trial {report['number']}'s reports", lambda: records.report(report))
 
-    def _end(self, number: int, state: State, reason: str, fault: Fault | None = None) -> str:
+    def _end(self, number: int, decided: Verdict) -> None:
         end = self.sweep.records.end
-        self.sweep.patience.insist(f"writing trial {number}'s record", lambda: end(number, state, reason, fault))
-        return TrialScheduler.STOP
+        self.sweep.patience.insist(
+            f"writing trial {number}'s record", lambda: end(number, decided.state, decided.reason, decided.fault)
+        )
 
 
 def _what_became_of_the_actor(said: str) -> str:

@@ -1,68 +1,34 @@
-"""Optuna behind Tune's ``Searcher``: ask, report, tell, with a journal on disk. The only writer of that journal.
+"""The sweep's proposals behind Tune's ``Searcher``. The only writer of the Optuna journal.
 
 Why not ``ray.tune.search.optuna.OptunaSearch``: it tells early-stopped trials as COMPLETE with their last value, so a FID after
 two evaluations is ranked beside one after eighty; it leaves trials with a NaN value RUNNING for ever; and it forgets its study
-with the process. Here stopped trials are PRUNED with their intermediate values, and so are those whose training went wrong: TPE
-learns to keep away. Ones with a configuration that cannot run FAIL with the cause, which TPE ignores. Trials that a killed driver
-left RUNNING, or under which infrastructure failed, are proposed again first, to go on from their checkpoints.
+with the process. What is told here is in `tuner.engine.proposals`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
-import time
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from search_spaces.space import Space
-from trainables.config import TrialConfig
+from tuner.engine.proposals import RETRY_OF, START, Proposals, open_study, sampler
 from tuner.engine.unsaved import Unsaved
-from tuner.records.trials import Fault, RecordBook, State, TrialRecord
+from tuner.records.trials import RecordBook, TrialRecord
 from tuner.spec.trial_config import trial_config
 
-STUDY = "gansweep"
-RETRY_OF, START = "retry_of", "start"  # attributes of a trial in the study
-"""The attribute of a trial that is another one tried again: that one's number."""
-
-
-def open_study(storage: optuna.storages.BaseStorage) -> optuna.Study:
-    """The study of a sweep, created or taken up again. Lower is better."""
-    return optuna.create_study(study_name=STUDY, storage=storage, direction="minimize", load_if_exists=True)
-
-
-def sampler(seed: int, number: int) -> optuna.samplers.TPESampler:
-    """The sampler that proposes trial ``number``: a function of seed and number, so a resumed sweep proposes the same.
-
-    ``group=True`` because the space is conditional: parameters that occur together are modelled together.
-    """
-    digest = hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=4).digest()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            seed=int.from_bytes(digest, "little"), multivariate=True, group=True, n_startup_trials=5, constant_liar=True
-        )
+__all__ = ["RETRY_OF", "START", "OptunaSearcher", "open_study", "sampler"]
 
 
 class OptunaSearcher(Unsaved, Searcher):
-    """Proposes at most ``trials`` trials over all runs of the sweep, those that a user had tried again apart.
+    """Hands `Proposals` to Tune, by Tune's trial ids.
 
     Args:
-        study: from `open_study`.
-        space: what is searched.
         base: the fixed part of every trial's configuration.
-        trials: number of trials of the whole sweep.
-        seed: of the sampler.
-        records: where values are noted and outcomes read.
-        deadline: `time.time()` after which nothing more is proposed; None for no limit.
         avoid: gives the ids of nodes that a trial should keep away from.
-        insist: writes a record, and waits while the storage refuses (`Patience.insist`).
-        starts: named starting points that are proposed first, values by dotted path; they count among ``trials``.
+        study, space, trials, seed, records, deadline, insist, starts: as for `Proposals`.
     """
 
     def __init__(
@@ -79,126 +45,53 @@ class OptunaSearcher(Unsaved, Searcher):
         starts: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__(metric="score_best", mode="min")
-        self.study, self.space, self.base, self.trials, self.seed, self.records = study, space, base, trials, seed, records
-        self.deadline, self.avoid, self.insist = deadline, avoid, insist
-        self._open: dict[str, optuna.Trial] = {}  # by Tune's trial id
-        self._again: list[int] = []  # ids of trials to be taken up again, before any new one
-        self._count = 0  # trials that are in the study
-        self.retried: set[int] = set()  # numbers of trials that were tried again under another one
-        self._queued: list[int] = []  # numbers of these that have not been proposed
-        for frozen in study.get_trials(deepcopy=False):
-            self._count += 1
-            if RETRY_OF in frozen.user_attrs:
-                self.retried.add(frozen.user_attrs[RETRY_OF])
-            if frozen.state == TrialState.WAITING:
-                self._queued.append(frozen.number)
-            if frozen.state == TrialState.RUNNING:
-                self._take_up(frozen)
-            elif frozen.number in records.unknown:
-                self._restore(frozen)
-        known = {frozen.user_attrs.get(START) for frozen in study.get_trials(deepcopy=False)}
-        for name, values in (starts or {}).items():
-            if name not in known and self._count < trials:
-                self.study.enqueue_trial(self.space.params_of(values, partial=True), user_attrs={START: name})
-                self._queued.append(self._count)
-                self._count += 1
+
+        def configure(values: dict[str, Any]) -> dict[str, Any]:
+            return trial_config(base, values).model_dump(mode="json")
+
+        self.proposals = Proposals(
+            study, space, trials, seed, records, configure=configure, deadline=deadline, insist=insist, starts=starts
+        )
+        self.avoid = avoid
+        self._open: dict[str, int] = {}  # Tune's trial id → number
 
     @property
     def exhausted(self) -> bool:
         """Whether there is nothing to propose now; an infrastructure failure may change that, before the deadline."""
-        if self.deadline is not None and time.time() > self.deadline:
-            return True
-        return not self._again and not self._queued and self._count >= self.trials + len(self.retried)
+        return self.proposals.exhausted
+
+    @property
+    def retried(self) -> set[int]:
+        """Numbers of trials that were tried again under another one."""
+        return self.proposals.retried
 
     def try_again(self, number: int) -> int:
-        """Has a trial that failed tried again under a new number, which is returned: Optuna's ended trials stay ended."""
-        failed = self.study.get_trials(deepcopy=False)[number]
-        self.study.enqueue_trial(failed.params, user_attrs={RETRY_OF: number})
-        self._queued.append(self._count)
-        self._count += 1
-        self.retried.add(number)
-        return self._queued[-1]
+        """Has a trial that failed tried again under a new number, which is returned."""
+        return self.proposals.try_again(number)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial's config; None when there may be more later, `Searcher.FINISHED` when there are no more."""
-        if self.deadline is not None and time.time() > self.deadline:
-            return Searcher.FINISHED
-        if self.exhausted:
-            return None if self._open else Searcher.FINISHED
-        if self._again:
-            number = self.study._storage.get_trial(self._again[0]).number
-            self.study.sampler = sampler(self.seed, number)  # a driver killed in `suggest` has left some values open
-            trial = optuna.Trial(self.study, self._again.pop(0))
-        else:
-            number = self._queued.pop(0) if self._queued else self._count
-            self.study.sampler = sampler(self.seed, number)
-            trial = self.study.ask()  # the first in the queue, if there is one
-            assert trial.number == number
-            self._count = max(self._count, number + 1)
-        # For a trial taken up again this returns the values that the journal holds.
-        values = self.space.suggest(trial)
-        config: TrialConfig = trial_config(self.base, values)
-        self._open[trial_id] = trial
-        self.insist(f"writing trial {trial.number}'s record", lambda: self.records.open(trial.number, values))
-        return {"number": trial.number, "trial": config.model_dump(mode="json"), "avoid": self.avoid()}
+        proposal = self.proposals.suggest()
+        if proposal is None:
+            return Searcher.FINISHED if self.proposals.finished else None
+        self._open[trial_id] = proposal.number
+        return {"number": proposal.number, "trial": proposal.config, "avoid": self.avoid()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Reports the best score so far as the intermediate value at the images seen: steps of different batch sizes differ."""
-        trial = self._open.get(trial_id)
-        if trial is not None:
-            self._note(trial._trial_id, result)
+        """A report of a trial that goes on."""
+        if trial_id in self._open:
+            self.proposals.on_report(self._open[trial_id], result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tells the study how the trial ended, which its record knows; one that is still running there is proposed again."""
+        """A trial has ended, or its group has."""
         if trial_id not in self._open:
             return
         if result and "fault" not in result:  # Tune tells a stopping trial's last report here only
             self.on_trial_result(trial_id, result)
-        trial = self._open.pop(trial_id)
-        if self.records[trial.number].state == State.RUNNING:
-            self._again.append(trial._trial_id)
-        else:
-            self._tell(trial.number, trial._trial_id)
+        self.proposals.on_end(self._open.pop(trial_id))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the journal is always up to date."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore: a resumed sweep opens the journal."""
-
-    def _take_up(self, frozen: optuna.trial.FrozenTrial) -> None:
-        """A trial that the last driver left RUNNING: told, where only that was missing, else to be proposed again."""
-        if frozen.number in self.records and self.records[frozen.number].state != State.RUNNING:
-            for report in self.records[frozen.number].reports:
-                self._note(frozen._trial_id, report)
-            self._tell(frozen.number, frozen._trial_id)
-        else:
-            self._again.append(frozen._trial_id)
-
-    def _note(self, trial_id: int, report: Mapping[str, Any]) -> None:
-        images, storage = round(report["kimg"] * 1000), self.study._storage
-        # A trial that goes on from its checkpoint reports that step again.
-        if math.isfinite(report["score_best"]) and images not in storage.get_trial(trial_id).intermediate_values:
-            storage.set_trial_intermediate_value(trial_id, images, report["score_best"])
-
-    def _restore(self, frozen: optuna.trial.FrozenTrial) -> None:
-        """The record of a trial that ended, and whose file cannot be read, from what the journal knows."""
-        number, values, told = frozen.number, self.space.suggest(frozen), frozen.user_attrs
-        fault = Fault(told["fault"]) if "fault" in told else None
-        state = {TrialState.COMPLETE: State.COMPLETE, TrialState.PRUNED: State.STOPPED}.get(frozen.state, State.FAILED)
-        state, reason = State.FAILED if fault else state, told.get("reason", "unknown")
-        restore = self.records.restore
-        self.insist(f"writing trial {number}'s record", lambda: restore(number, values, state, reason, fault))
-
-    def _tell(self, number: int, trial_id: int) -> None:
-        record = self.records[number]
-        self.study._storage.set_trial_user_attr(trial_id, "reason", record.reason)
-        if record.fault is not None:
-            self.study._storage.set_trial_user_attr(trial_id, "fault", record.fault.value)
-        if record.state == State.COMPLETE:
-            self.study.tell(number, record.score_best)
-        elif record.state == State.STOPPED or record.fault == Fault.TRAINING:
-            # Pruned with what it reached; TPE takes one that reached nothing for the worst of all, and keeps away from there.
-            self.study.tell(number, state=TrialState.PRUNED)
-        else:
-            self.study.tell(number, state=TrialState.FAIL)
