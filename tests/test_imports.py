@@ -25,7 +25,8 @@ INSIDE_TUNER = {  # a room below `tuner`: those that it may import, and the pack
     "spec": ({"schedulers"}, {"ray", "optuna"}),
     "finish": ({"records", "spec"}, {"ray.tune", "ray.train", "optuna"}),
     "engine": ({"records", "schedulers", "spec"}, set()),
-    "commands": ({"records", "schedulers", "spec", "finish", "engine"}, {"ray.tune", "ray.train"}),
+    "simulate": ({"records", "schedulers", "spec", "engine"}, set()),
+    "commands": ({"records", "schedulers", "spec", "finish", "engine", "simulate"}, {"ray.tune", "ray.train"}),
 }
 PRIVATE = ("_private", "_internal", "_raylet", "_common", "generated")
 FILES = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
@@ -96,6 +97,7 @@ WITHOUT = [
     ("tuner.records.trials, tuner.records.paths, tuner.records.tables, tuner.records.progress", {"ray", "torch", "optuna"}),
     ("tuner.records.tensorboard", {"ray", "torch", "optuna"}),
     ("tuner.schedulers", {"ray", "torch", "optuna"}),
+    ("tuner.engine.proposals, tuner.schedulers.verdict", {"ray", "torch"}),
     ("tuner.cli", {"ray", "torch", "optuna", "pydantic", "cluster"}),
     ("tuner.commands.jobs", {"torch", "optuna", "trainables"}),
     ("tuner.commands.sample, tuner.commands.import_source, tuner.commands.apply", {"ray", "optuna", "cluster", "search_spaces"}),
