@@ -105,6 +105,33 @@ def test_it_is_computed_in_float32_whatever_autocast_does(form: str, distance: s
     assert torch.equal(value, loss(fake.float(), real.float(), form, distance))
 
 
+class Counting(Collective):
+    """One of two workers that hold the same; counts what they send each other."""
+
+    def __init__(self) -> None:
+        self.rank, self.world_size, self.messages = 0, 2, 0
+
+    def mean(self, x: Tensor) -> Tensor:
+        self.messages += 1
+        return x
+
+    def gather_rows(self, x: Tensor) -> Tensor:
+        self.messages += 1
+        return torch.cat([x, x])
+
+
+@every_form
+def test_workers_send_as_few_messages_for_many_layers_as_for_one(form: str, distance: str) -> None:
+    counted = {}
+    for layers in ("a", "abc"):
+        options = FeatureLossOptions(layers=tuple(layers), form=form, distance=distance)
+        fake, real = ({layer: random_features(seed) for layer in layers} for seed in (1, 2))
+        collective = Counting()
+        feature_loss(fake, real, options, collective)
+        counted[layers] = collective.messages
+    assert 2 <= counted["abc"] == counted["a"] <= 3
+
+
 # The forms by hand
 
 
@@ -163,7 +190,7 @@ def test_moments_by_hand() -> None:
 
 def test_moments_are_per_channel_over_samples_and_positions() -> None:
     x = random_features(0) + 100
-    got = moments_of(x, ALONE)
+    (got,) = moments_of([x], ALONE)
     of_channels = x.double().permute(1, 0, 2, 3).flatten(1)
     torch.testing.assert_close(got.mean.double(), of_channels.mean(1), rtol=1e-6, atol=0)
     torch.testing.assert_close(got.variance.double(), of_channels.var(1, correction=0), rtol=1e-4, atol=0)

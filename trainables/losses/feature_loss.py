@@ -80,8 +80,9 @@ def feature_loss(
     form, distance = FEATURE_FORMS[options.form], FEATURE_DISTANCES[options.distance]
     weights = options.layer_weights or (1.0,) * len(options.layers)
     with torch.autocast(fake[options.layers[0]].device.type, enabled=False):
-        terms = [
-            weight * form(in_float32(fake[layer]), in_float32(real[layer]).detach(), distance, collective)
-            for layer, weight in zip(options.layers, weights, strict=True)
-        ]
-    return torch.stack(terms).sum()
+        made, wanted = (
+            [in_float32(fake[layer]) for layer in options.layers],
+            [in_float32(real[x]).detach() for x in options.layers],
+        )
+        apart = form(made, wanted, distance, collective)
+    return torch.stack([weight * x for weight, x in zip(weights, apart, strict=True)]).sum()

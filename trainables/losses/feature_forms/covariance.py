@@ -5,12 +5,13 @@ Other than there, covariances between images and within images are compared apar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
 
 from trainables.collective import Collective
-from trainables.losses.feature_forms.base import TINY, Distance
+from trainables.losses.feature_forms.base import TINY, Distance, Layers, means
 
 
 class _Covariances(NamedTuple):
@@ -19,23 +20,27 @@ class _Covariances(NamedTuple):
     within: Tensor  # [C, C], about the images' means
 
 
-def _covariances_of(x: Tensor, collective: Collective) -> _Covariances:
-    """Of [N, C, h, w] features, over the global batch; gradients flow through."""
-    images = x.mean(dim=(2, 3))
-    mean = collective.mean(images.mean(dim=0))
+def _covariances_of(features: Sequence[Tensor], collective: Collective) -> list[_Covariances]:
+    """Of each layer's [N, C, h, w], over the global batch; gradients flow through."""
+    images = [x.mean(dim=(2, 3)) for x in features]
+    centres = means([x.mean(dim=0) for x in images], collective)
     # Detached as in `moments_of`: the covariance has no gradient in the mean of the global batch.
-    centred = images - mean.detach()
-    rows = (x - images[:, :, None, None]).movedim(1, -1).flatten(0, 2)
-    between, within = (collective.mean(part.T @ part / len(part)) for part in (centred, rows))
-    return _Covariances(mean, between, within)
+    centred = [x - centre.detach() for x, centre in zip(images, centres, strict=True)]
+    rows = [(x - y[:, :, None, None]).movedim(1, -1).flatten(0, 2) for x, y in zip(features, images, strict=True)]
+    found = means([part.T @ part / len(part) for part in (*centred, *rows)], collective)
+    return [_Covariances(*parts) for parts in zip(centres, found[: len(images)], found[len(images) :], strict=True)]
 
 
-def covariance(fake: Tensor, real: Tensor, distance: Distance, collective: Collective) -> Tensor:
+def covariance(fake: Layers, real: Layers, distance: Distance, collective: Collective) -> list[Tensor]:
     """||μ_f - μ_r||² / tr Σ_r + (||B_f - B_r||_F² + ||W_f - W_r||_F²) / (||B_r||_F² + ||W_r||_F²); always Euclidean.
 
     B is the covariance between images, W that within them, Σ = B + W.
     """
-    f, r = _covariances_of(fake, collective), _covariances_of(real, collective)
+    found = _covariances_of([*fake, *real], collective)
+    return [_distance(f, r) for f, r in zip(found[: len(fake)], found[len(fake) :], strict=True)]
+
+
+def _distance(f: _Covariances, r: _Covariances) -> Tensor:
     of_means = (f.mean - r.mean).square().sum() / ((r.between + r.within).trace() + TINY)
     apart = (f.between - r.between).square().sum() + (f.within - r.within).square().sum()
     return of_means + apart / (r.between.square().sum() + r.within.square().sum() + TINY**2)

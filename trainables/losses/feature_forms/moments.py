@@ -8,12 +8,13 @@ to it (law of total variance).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
 
 from trainables.collective import Collective
-from trainables.losses.feature_forms.base import TINY, Distance
+from trainables.losses.feature_forms.base import TINY, Distance, Layers, means
 
 
 class Moments(NamedTuple):
@@ -31,24 +32,29 @@ class Moments(NamedTuple):
         return self.between + self.within
 
 
-def moments_of(x: Tensor, collective: Collective) -> Moments:
-    """Moments of [N, C, h, w] features over the global batch; gradients flow through."""
-    images = x.mean(dim=(2, 3))
+def moments_of(features: Sequence[Tensor], collective: Collective) -> list[Moments]:
+    """Moments of each layer's [N, C, h, w] over the global batch; gradients flow through."""
+    images = [x.mean(dim=(2, 3)) for x in features]
     # Centred on the channel-wise mean for accuracy: E[x²] - E[x]² cancels badly in float32.
-    mean = collective.mean(images.mean(dim=0))
+    centres = means([x.mean(dim=0) for x in images], collective)
     # The variance is smallest at the mean, so no gradient flows through it; but over a worker's own share it would not
     # vanish, and `Collective.mean` hands every worker only its own part.
-    between = collective.mean((images - mean.detach()).square().mean(dim=0))
-    within = collective.mean((x - images[:, :, None, None]).square().mean(dim=(0, 2, 3)))
-    return Moments(mean, between, within)
+    between = [(x - centre.detach()).square().mean(dim=0) for x, centre in zip(images, centres, strict=True)]
+    within = [(x - y[:, :, None, None]).square().mean(dim=(0, 2, 3)) for x, y in zip(features, images, strict=True)]
+    variances = means([*between, *within], collective)
+    return [Moments(*found) for found in zip(centres, variances[: len(images)], variances[len(images) :], strict=True)]
 
 
-def moments(fake: Tensor, real: Tensor, distance: Distance, collective: Collective) -> Tensor:
+def moments(fake: Layers, real: Layers, distance: Distance, collective: Collective) -> list[Tensor]:
     """(||μ_f - μ_r||² + ||β_f - β_r||² + ||ω_f - ω_r||²) / Σ_c σ_r², 0 when the moments agree; Euclidean, whatever ``distance``.
 
     β² is the variance between images, ω² that within them, σ² = β² + ω².
     """
-    f, r = moments_of(fake, collective), moments_of(real, collective)
+    found = moments_of([*fake, *real], collective)
+    return [_distance(f, r) for f, r in zip(found[: len(fake)], found[len(fake) :], strict=True)]
+
+
+def _distance(f: Moments, r: Moments) -> Tensor:
     apart = (f.mean - r.mean).square().sum()
     for of_fake, of_real in ((f.between, r.between), (f.within, r.within)):
         # The square root's gradient is infinite at 0, which a dead channel reaches.
