@@ -55,8 +55,11 @@ class RandomPictures:
     def __len__(self) -> int:
         return PICTURES
 
+    def pixels(self, indices: Tensor) -> Tensor:
+        return self.images.index_select(0, indices)
+
     def batch(self, indices: Tensor) -> Tensor:
-        return self.images.index_select(0, indices).float() / 127.5 - 1
+        return self.pixels(indices).float() / 127.5 - 1
 
 
 def config_of(task: str, resolution: int, batch_size: int, precision: str) -> TrialConfig:
