@@ -12,6 +12,7 @@ START_RAY = (
     "tests/cluster/",
     "tests/tuner/engine/test_cluster_sweep.py",
     "tests/tuner/engine/test_faults.py",
+    "tests/tuner/engine/test_gpu_sweep.py",
     "tests/tuner/engine/test_interruption.py",
     "tests/tuner/engine/test_searched_sources.py",
     "tests/tuner/engine/test_sweep.py",
@@ -27,6 +28,15 @@ class _RayInOneProcess(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     return _RayInOneProcess(config, log)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("gpu"):
+        import torch  # not at the top: many tests do without
+
+        needed, here = mark.args[0] if mark.args else 1, torch.cuda.device_count()
+        if here < needed:
+            pytest.skip(f"needs {needed} CUDA device{'s' if needed > 1 else ''}, and {here or 'none'} is here")
 
 
 @pytest.fixture(scope="session")

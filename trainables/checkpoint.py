@@ -1,21 +1,31 @@
-"""The files of one trial: full-state checkpoints and preview grids. Written by rank 0 at every evaluation.
+"""The files of one trial: full-state checkpoints and preview grids. Written by rank 0 at every evaluation, beside it.
 
 ``checkpoint_<step>.pt`` holds ``{"trainer": GanTrainer.state_dict(), "report": of that evaluation, "config": the trial's,
-"format": FORMAT}``. The newest is kept to resume from; older ones are deleted only after a newer one is complete. ``best.pt``
-holds the averaged generator with the best score so far: ``{"ema": state dict, "report": ..., "config": ..., "format": FORMAT}``.
+"format": FORMAT}``, the report at its end. The newest is kept to resume from; older ones are deleted only after a newer one is
+complete. ``best.pt`` holds the averaged generator with the best score so far: ``{"ema": state dict, "report": ..., "config": ...,
+"format": FORMAT}``.
 """
 
 from __future__ import annotations
 
+import copy
 import re
 import warnings
+from collections.abc import Callable
+from concurrent.futures import Future
+from threading import Thread
 from typing import Any
 
 from trainables.storage import Storage
 
-FORMAT = 2
+FORMAT = 3
+_READABLE = {2, FORMAT}  # in 2 the report lies among the tensors
 _NAME = re.compile(r"checkpoint_(\d+)\.pt")
 _BEST = "best.pt"
+
+
+Found = Callable[[], tuple[dict[str, Any], bool]]
+"""Waits for an evaluation: its report, and whether its score is the trial's best."""
 
 
 class OtherFormatError(ValueError):
@@ -105,26 +115,52 @@ class TrialFiles:
             preview: a PNG file.
             config: the trial's, as JSON data, by which the files can be a source that says what it is.
         """
-        step = report["step"]
-        shared = {"report": report} if config is None else {"report": report, "config": config}
-        self.storage.write_bytes(preview_name(step), preview)
-        if is_best:
-            self._save(_BEST, {"ema": trainer_state["ema"], **shared})
-        self._save(f"checkpoint_{step:08d}.pt", {"trainer": trainer_state, **shared})
+        self._write(trainer_state, report["step"], lambda: preview, config, lambda: (report, is_best))
+
+    def saving(
+        self, trainer_state: dict[str, Any], step: int, preview: Callable[[], bytes], config: dict[str, Any] | None = None
+    ) -> Saving:
+        """As `save`, beside an evaluation whose report is still to come: see `Saving`.
+
+        Args:
+            trainer_state: must stay as it is until the end, but for tensors on a GPU, which are copied first.
+        """
+        state, copied = _on_host(trainer_state)
+
+        def write(found: Found) -> None:
+            copied()
+            self._write(state, step, preview, config, found)
+
+        return Saving(write)
+
+    def _write(
+        self, state: dict[str, Any], step: int, preview: Callable[[], bytes], config: dict[str, Any] | None, found: Found
+    ) -> None:
+        """``found`` is called when all that does not depend on it has been written; the checkpoint is there when all else is."""
+        shared, png = {} if config is None else {"config": config}, preview()
+
+        def last() -> dict[str, Any]:
+            report, is_best = found()
+            self.storage.write_bytes(preview_name(step), png)
+            if is_best:
+                self._save(_BEST, {"ema": state["ema"], "report": report, **shared})
+            return {"report": report}
+
+        self._save(f"checkpoint_{step:08d}.pt", {"trainer": state, **shared}, last)
         for name in self.storage.list():
             match = _NAME.fullmatch(name)
             if match and int(match[1]) != step:
                 self.storage.delete(name)
 
-    def _save(self, name: str, state: dict[str, Any]) -> None:
-        self.storage.save(name, state | {"format": FORMAT})
+    def _save(self, name: str, state: dict[str, Any], last: Callable[[], dict[str, Any]] | None = None) -> None:
+        self.storage.save(name, state | {"format": FORMAT}, last)
 
     def _steps(self) -> set[int]:
         return {int(match[1]) for name in self.storage.list() if (match := _NAME.fullmatch(name))}
 
     def _checked(self, name: str, keys: tuple[str, ...]) -> dict[str, Any]:
         state, file = self.storage.load(name), f"{self.storage.root}/{name}"
-        if state.get("format") != FORMAT:
+        if state.get("format") not in _READABLE:
             raise OtherFormatError(f"checkpoint format must be {FORMAT}, but got {state.get('format')} in {file}")
         for key in keys:
             if not isinstance(state.get(key), dict):
@@ -133,6 +169,66 @@ class TrialFiles:
         if self.number is not None and number != self.number:
             raise ValueError(f"{file} must be of trial {self.number}, but is of trial {number}")
         return state
+
+
+class Saving:
+    """A checkpoint that a thread writes while its evaluation is computed: all but the report, which ends the file.
+
+    The file is not there under its name before `finish`. As a context manager it is abandoned where `finish` was not called.
+    """
+
+    def __init__(self, write: Callable[[Found], None]) -> None:
+        self._write, self._found, self._written = write, Future[tuple[dict[str, Any], bool]](), Future[None]()
+        Thread(target=self._run, name="checkpoint", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._written.set_result(self._write(self._found.result))
+        except BaseException as error:
+            self._written.set_exception(error)
+
+    def finish(self, report: dict[str, Any], *, is_best: bool) -> None:
+        """Returns when all files are there. OSError when they cannot be written; called again, all is written anew."""
+        if self._found.done():
+            self._write(lambda: (report, is_best))
+        else:
+            self._found.set_result((report, is_best))
+            self._written.result()
+
+    def __enter__(self) -> Saving:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leaves nothing of a checkpoint whose evaluation has failed."""
+        if self._found.cancel():
+            self._written.exception()
+
+
+def _on_host(state: dict[str, Any]) -> tuple[dict[str, Any], Callable[[], None]]:
+    """The same state with copies of its tensors on a GPU in host memory, and what waits until they are there."""
+    import torch  # not at the top: the driver's records ask for a file's name here
+
+    on_gpu = False
+
+    def copied(x: Any) -> Any:
+        nonlocal on_gpu
+        if isinstance(x, dict):
+            same = copy.copy(x)  # with what a module's state has beside its tensors
+            same.update({key: copied(value) for key, value in x.items()})
+            return same
+        if isinstance(x, list | tuple):
+            return type(x)(map(copied, x))
+        if not isinstance(x, torch.Tensor) or x.device.type != "cuda":
+            return x
+        on_gpu = True
+        return torch.empty_like(x, device="cpu", pin_memory=True).copy_(x, non_blocking=True)
+
+    host = copied(state)
+    if not on_gpu:
+        return host, lambda: None
+    there = torch.cuda.Event()
+    there.record()
+    return host, there.synchronize
 
 
 def preview_name(step: int) -> str:

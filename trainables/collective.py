@@ -3,17 +3,24 @@
 A trial's global batch is split evenly; everything here makes W workers compute what one worker with the whole batch would.
 Gradients are averaged by one flat all-reduce rather than by ``DistributedDataParallel``: a GAN step runs each network several
 times, with and without gradient, and needs second derivatives, which DDP's reducer does not support (pytorch#175024).
+
+Tensors go by the process group's own backend, NCCL between GPUs. Objects go by gloo, in a group of their own: NCCL would copy
+them to a GPU, spin there while rank 0 waits for a verdict or for the next trial, and give up at its time limit.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_PATIENCE = timedelta(days=365)  # a peer that dies is noticed at once; how long one may wait for the sweep is not gloo's to say
 
 
 class CollectiveError(RuntimeError):
@@ -30,12 +37,16 @@ def _peers() -> Iterator[None]:
 
 
 class Collective:
-    """The workers of one trial. Without a process group it is a single worker and every call is local."""
+    """The workers of one trial. Without a process group it is a single worker and every call is local.
+
+    In a process group all workers make their first one together.
+    """
 
     def __init__(self) -> None:
         grouped = dist.is_available() and dist.is_initialized()
         self.rank: int = dist.get_rank() if grouped else 0
         self.world_size: int = dist.get_world_size() if grouped else 1
+        self._objects = _group_for_objects(dist.group.WORLD) if self.world_size > 1 else None
 
     def share(self, global_batch: int) -> slice:
         """This worker's rows of a global batch; contiguous, in rank order, sizes differing by one at most."""
@@ -72,16 +83,13 @@ class Collective:
         """Concatenates the rows of all workers, in rank order. Workers may hold different numbers of rows ([n_w, ...])."""
         if self.world_size == 1:
             return x
-        counts = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(self.world_size)]
-        with _peers():
-            dist.all_gather(counts, torch.tensor([x.shape[0]], dtype=torch.int64, device=x.device))
-        longest = int(max(c.item() for c in counts))
-        padded = x.new_zeros((longest, *x.shape[1:]))
+        counts = self.gather(x.shape[0])  # by gloo: no device is waited for
+        padded = x.new_zeros((max(counts), *x.shape[1:]))
         padded[: x.shape[0]] = x
         parts = [torch.empty_like(padded) for _ in counts]
         with _peers():
             dist.all_gather(parts, padded)
-        return torch.cat([part[: int(c.item())] for part, c in zip(parts, counts, strict=True)])
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     def broadcast(self, value: Any) -> Any:
         """Rank 0's ``value``, on every worker. Any object that pickles; between workers of one trial only."""
@@ -89,7 +97,7 @@ class Collective:
             return value
         box = [value]
         with _peers():
-            dist.broadcast_object_list(box, src=0)
+            dist.broadcast_object_list(box, src=0, group=self._objects)
         return box[0]
 
     def gather(self, value: Any) -> list[Any]:
@@ -98,8 +106,16 @@ class Collective:
             return [value]
         box: list[Any] = [None] * self.world_size
         with _peers():
-            dist.all_gather_object(box, value)
+            dist.all_gather_object(box, value, group=self._objects)
         return box
+
+
+@functools.lru_cache(maxsize=1)  # of the process's one group of all workers
+def _group_for_objects(world: Any) -> dist.ProcessGroup:
+    with _peers():
+        group = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    assert isinstance(group, dist.ProcessGroup)  # of all workers, so this one is in it
+    return group
 
 
 def _all_reduce(x: Tensor) -> None:

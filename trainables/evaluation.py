@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from trainables.collective import Collective
 from trainables.data import DataOptions, ImageDataset, load_dataset
 from trainables.metrics import AnyMetric, Evaluator, MetricName, parse_any_metric
 from trainables.metrics.artfid import ArtFidName, ContentDistance
+from trainables.metrics.batches import evaluation_batch
 from trainables.metrics.paired import PairedEvaluator, PairedName, paired_scores
 from trainables.randomness import indexed_noise, sample_keys
 from trainables.tasks import Task, split
@@ -138,6 +140,8 @@ class TrialEvaluator:
         self.inputs, task, reference = inputs, inputs.task, inputs.pictures.reference
         arts = [name for name in self.names if isinstance(name, ArtFidName)]
         sets = [name for name in self.names if isinstance(name, MetricName)] + [art.fid for art in arts]
+        side, fewest = max([task.resolution, *(name.size_px for name in sets)]), min(name.n for name in self.names)
+        batch_size = evaluation_batch(inputs.device, side, fewest)
         # What a guard looks at, in a space whose features are computed anyway.
         self._diversity = [replace(name, kind="diversity") for name in sets[:1]]
         self._sets, self._pairs, self._contents = None, None, {}
@@ -150,19 +154,18 @@ class TrialEvaluator:
                 cache_dir=Path(cache_dir).expanduser(),
                 collective=collective,
                 device=inputs.device,
+                batch_size=batch_size,
             )
         paired = [str(name) for name in self.names if isinstance(name, PairedName)]
         if paired and not task.paired:
             raise ValueError(f"{paired[0]} needs a target for each picture, which the task {task.options.name!r} has not")
         if arts and task.in_channels == 0:
             raise ValueError(f"{arts[0]} needs a content for each picture, which the task {task.options.name!r} has not")
+        pairwise = partial(PairedEvaluator, collective=collective, device=inputs.device, batch_size=batch_size)
         if paired:
-            self._pairs = PairedEvaluator(paired_scores(paired, inputs.device), collective=collective, device=inputs.device)
+            self._pairs = pairwise(paired_scores(paired, inputs.device))
         for art in arts:
-            distance = ContentDistance(art, _frozen, inputs.device)
-            self._contents[art] = PairedEvaluator(
-                {f"content of {art}": (art.n, distance)}, collective=collective, device=inputs.device
-            )
+            self._contents[art] = pairwise({f"content of {art}": (art.n, ContentDistance(art, _frozen, inputs.device))})
 
     @property
     def asked(self) -> list[str]:

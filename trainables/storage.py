@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import pickle
 import re
 import time
 import uuid
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from pyarrow import fs
 
 from trainables.digest import archive_damage
 
+_LAST = "last.json"  # what `Storage.save` puts into a PyTorch file's archive beside what PyTorch does
 _PART = re.compile(r"\.[0-9a-f]{8}\.part$")
 
 
@@ -48,12 +52,17 @@ class Storage:
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Writes a file atomically, creating its folders. OSError when the storage cannot be written."""
+        self.write_parts(name, [data])
+
+    def write_parts(self, name: str, parts: Iterable[bytes | memoryview]) -> None:
+        """As `write_bytes`, of parts that may take their time to come: what is there already is on its way meanwhile."""
         path = self._path(name)
         part = f"{path}.{uuid.uuid4().hex[:8]}.part"
         self._filesystem.create_dir(os.path.dirname(path), recursive=True)
         try:
             with self._filesystem.open_output_stream(part) as stream:
-                stream.write(data)
+                for data in parts:
+                    stream.write(data)
             self._filesystem.move(part, path)
         except BaseException:
             if self._filesystem.get_file_info(part).type != fs.FileType.NotFound:
@@ -79,13 +88,18 @@ class Storage:
         if self.exists(name):
             self._filesystem.delete_file(self._path(name))
 
-    def save(self, name: str, state: dict[str, Any]) -> None:
-        """Writes tensors, numbers, strings and containers of them as a PyTorch file."""
+    def save(self, name: str, state: dict[str, Any], last: Callable[[], dict[str, Any]] | None = None) -> None:
+        """Writes tensors, numbers, strings and containers of them as a PyTorch file.
+
+        Args:
+            last: gives JSON data that go into the file too, as further keys; called when all of ``state`` is on its way. What
+                it raises ends the write, of which nothing is left.
+        """
         import torch
 
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        self.write_bytes(name, buffer.getvalue())
+        self.write_parts(name, [buffer.getbuffer()] if last is None else _and_last(buffer, last))
 
     def load(self, name: str) -> dict[str, Any]:
         """Reads what `save` wrote, onto the CPU, running no code of the file.
@@ -104,6 +118,10 @@ class Storage:
             raise ValueError(f"{wrong}: it cannot be read without running code that is in it") from error
         except (RuntimeError, EOFError, ValueError, KeyError) as error:
             raise ValueError(f"{wrong}: {error}") from error
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for part in archive.namelist():
+                if part.endswith(f"/{_LAST}"):
+                    content |= json.loads(archive.read(part))
         if not isinstance(content, dict):
             raise ValueError(f"{self.root}/{name} holds no state but a {type(content).__name__}")
         return content
@@ -130,3 +148,13 @@ class Storage:
 
     def _path(self, name: str) -> str:
         return f"{self._base}/{name}" if name else self._base
+
+
+def _and_last(buffer: io.BytesIO, last: Callable[[], dict[str, Any]]) -> Iterator[memoryview]:
+    """A PyTorch file's archive but for its table of contents; then, when ``last`` has given them, further data and the table."""
+    with zipfile.ZipFile(buffer, "a") as archive:
+        folder, contents = archive.namelist()[0].partition("/")[0], archive.start_dir
+        with buffer.getbuffer() as whole, whole[:contents] as tensors:
+            yield tensors
+        archive.writestr(zipfile.ZipInfo(f"{folder}/{_LAST}"), json.dumps(last()))  # without a date, as PyTorch's own
+    yield buffer.getbuffer()[contents:]

@@ -7,6 +7,7 @@ methods ``next``, ``report`` and ``fail`` are used.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import pickle
@@ -24,7 +25,7 @@ import ray.train.torch
 import torch
 from torch import Tensor
 
-from trainables.checkpoint import TrialFiles
+from trainables.checkpoint import Saving, TrialFiles
 from trainables.collective import Collective, CollectiveError
 from trainables.config import TrialConfig
 from trainables.data import DataOptions
@@ -182,31 +183,37 @@ def train_until(step: int, trainer: GanTrainer, collective: Collective) -> tuple
 
 
 def evaluate(trainer: GanTrainer, evaluator: TrialEvaluator, files: TrialFiles, report: dict[str, Any]) -> dict[str, Any]:
-    """Computes the metrics and, on rank 0, writes checkpoint and preview. Returns what to add to ``report``."""
-    config = trainer.config
-    try:
-        metrics = evaluator(trainer.sample)
-    except (NotFiniteError, WorkerFailedError) as error:
-        if isinstance(error, WorkerFailedError) and error.kind != NotFiniteError.__name__:
-            raise
-        return {"problem": f"{error} at {trainer.kimg:.2f} kimg"}
-    driving = parse_any_metric(config.evaluation.metric)
-    value = score(driving, metrics[str(driving)])
-    score_best = min(report["score_best"], value)
-    diversity = evaluator.diversity(metrics)
-    added = {
-        "score": value,
-        "score_best": score_best,
-        "metrics": metrics,
-        "problem": None if diversity is None else collapsed(diversity, config.guards),
-    }
-    if trainer.collective.rank == 0:
-        preview = png(grid(*evaluator.inputs.preview(trainer.sample, config.evaluation.preview)))
-        state, is_best, told = trainer.state_dict(), value == score_best, config.model_dump(mode="json")
-        waited = insist(lambda: files.save(state, report | added, preview, is_best=is_best, config=told))
-        if waited is not None:
-            added["waited"] = waited
+    """Computes the metrics and, on rank 0 and beside it, writes checkpoint and preview. Returns what to add to ``report``."""
+    config, driving = trainer.config, parse_any_metric(trainer.config.evaluation.metric)
+    with _saving(trainer, evaluator, files) if trainer.collective.rank == 0 else contextlib.nullcontext() as saving:
+        try:
+            metrics = evaluator(trainer.sample)
+        except (NotFiniteError, WorkerFailedError) as error:
+            if isinstance(error, WorkerFailedError) and error.kind != NotFiniteError.__name__:
+                raise
+            return {"problem": f"{error} at {trainer.kimg:.2f} kimg"}
+        value = score(driving, metrics[str(driving)])
+        score_best = min(report["score_best"], value)
+        diversity = evaluator.diversity(metrics)
+        added = {
+            "score": value,
+            "score_best": score_best,
+            "metrics": metrics,
+            "problem": None if diversity is None else collapsed(diversity, config.guards),
+        }
+        if saving is not None:
+            is_best = value == score_best
+            waited = insist(lambda: saving.finish(report | added, is_best=is_best))
+            if waited is not None:
+                added["waited"] = waited
     return added
+
+
+def _saving(trainer: GanTrainer, evaluator: TrialEvaluator, files: TrialFiles) -> Saving:
+    """Pictures are made now; the rest is a thread's. Training, which would change what is written, waits for the verdict."""
+    pictures = evaluator.inputs.preview(trainer.sample, trainer.config.evaluation.preview)
+    told = trainer.config.model_dump(mode="json")
+    return files.saving(trainer.state_dict(), trainer.step_index, lambda: png(grid(*pictures)), told)
 
 
 def leave_nothing_behind(config: TrialConfig) -> None:

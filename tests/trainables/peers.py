@@ -26,13 +26,31 @@ SMALL_STEPS: dict[str, Any] = {"optimizer": {"generator_lr": 1e-5, "discriminato
 Work = Callable[[int, Path], Any]
 
 
-def run_group(workers: int, works: Sequence[Work], folder: Path) -> dict[str, list[Any]]:
-    """Does each piece of work, in turn, in processes that share a gloo process group.
+REFUSING = "refusing"
+
+
+class Refusing(dist.ProcessGroup):
+    """In NCCL's place: a backend that nothing may be sent by."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        super().__init__(rank, size)
+
+    def getBackendName(self) -> str:  # noqa: N802 - torch's
+        return REFUSING
+
+    def _refuse(self, *args: Any) -> Any:
+        raise AssertionError("an object was sent by the backend for tensors")
+
+    allreduce = allgather = broadcast = _refuse
+
+
+def run_group(workers: int, works: Sequence[Work], folder: Path, backend: str = "gloo") -> dict[str, list[Any]]:
+    """Does each piece of work, in turn, in processes that share a process group.
 
     Returns:
         by the function's name, the result of each worker; None of one that ended before.
     """
-    processes = [PROCESSES.Process(target=_member, args=(rank, workers, works, folder)) for rank in range(workers)]
+    processes = [PROCESSES.Process(target=_member, args=(rank, workers, works, folder, backend)) for rank in range(workers)]
     for process in processes:
         process.start()
     for process in processes:
@@ -43,10 +61,12 @@ def run_group(workers: int, works: Sequence[Work], folder: Path) -> dict[str, li
     return {work.__name__: [_result(folder, work, rank) for rank in range(workers)] for work in works}
 
 
-def _member(rank: int, workers: int, works: Sequence[Work], folder: Path) -> None:
+def _member(rank: int, workers: int, works: Sequence[Work], folder: Path, backend: str) -> None:
     torch.set_num_threads(1)
     rendezvous = f"file://{folder / 'rendezvous'}"
-    dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=workers, timeout=timedelta(seconds=120))
+    if backend == REFUSING:
+        dist.Backend.register_backend(REFUSING, lambda *options: Refusing(*options[1:3]), devices=["cpu"])
+    dist.init_process_group(backend, init_method=rendezvous, rank=rank, world_size=workers, timeout=timedelta(seconds=120))
     for work in works:
         torch.save(work(rank, folder), folder / f"{work.__name__}_{rank}.pt")
 
@@ -121,6 +141,18 @@ def operations(rank: int, folder: Path) -> dict[str, Any]:
         "share of 8": list(range(8)[collective.share(8)]),
         "share of 5": list(range(5)[collective.share(5)]),
     }
+
+
+def exchange_objects(rank: int, folder: Path) -> dict[str, Any]:
+    """Objects, and the numbers of rows; tensors themselves cannot be sent by this group's backend."""
+    collective, again = Collective(), Collective()
+    found = {"broadcast": collective.broadcast({"from": rank}), "gather": again.gather(f"rank {rank}")}
+    for name, attempt in {"sum": collective.sum, "gather_rows": collective.gather_rows}.items():
+        try:
+            attempt(torch.ones(1, 1))
+        except AssertionError as error:
+            found[name] = str(error)
+    return found
 
 
 def the_second_dies(rank: int, folder: Path) -> dict[str, str]:

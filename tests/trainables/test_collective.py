@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.trainables.peers import operations, run_group, the_second_dies, train
+from tests.trainables.peers import REFUSING, exchange_objects, operations, run_group, the_second_dies, train
 from tests.trainables.small import BATCH, differences, small_config
 from trainables.collective import Collective
 from trainables.data import ImageDataset
@@ -93,6 +94,15 @@ def test_operations_of_two_workers(group: dict[str, list[Any]]) -> None:
             "share of 5": [0, 1] if rank == 0 else [2, 3, 4],
         }
         assert differences(expected, got) == []
+
+
+@pytest.mark.slow
+def test_objects_never_go_by_the_backend_for_tensors(tmp_path: Path) -> None:
+    """Which is NCCL between GPUs; here one that refuses whatever it is given stands in its place."""
+    for got in run_group(2, (exchange_objects,), tmp_path, REFUSING)["exchange_objects"]:
+        refusal = "an object was sent by the backend for tensors"
+        objects = {"broadcast": {"from": 0}, "gather": ["rank 0", "rank 1"]}
+        assert got == objects | {"sum": refusal, "gather_rows": refusal}
 
 
 def test_operations_of_a_worker_alone_are_local() -> None:

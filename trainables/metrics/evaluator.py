@@ -43,7 +43,8 @@ class Evaluator:
         collective: the workers that evaluate together.
         device: where networks run.
         batch_size: images are generated and embedded in batches of exactly this size, filled up where there are fewer.
-            Features from different batch sizes differ by rounding (about 1e-6 relative), so keep it the same within a sweep.
+            Features from different batch sizes differ by rounding (about 1e-6 relative), so keep it the same within a sweep;
+            `trainables.metrics.batches.evaluation_batch` says how many a device takes.
         progress: called with ("real", "mirrored" (real images) or "generated", images done, images to do) of this worker's share.
 
     Raises:
