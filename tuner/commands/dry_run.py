@@ -51,14 +51,17 @@ def show_plan(spec: SweepSpec, placement: PlacementPlan, console: Console, *, as
     console.rule("spec, resolved", align="left")
     console.print(yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True), soft_wrap=True)
     console.rule("search space", align="left")
-    view = Table(*(Column(name, overflow="fold") for name in ("searched", "range", "when")), box=box.SIMPLE_HEAD)
-    for row in rows:
-        view.add_row(row.path, row.range, row.when)
-    console.print(view)
-    console.rule("example trials", align="left")
-    view = Table.grid(padding=(0, 2))
-    for number, values in enumerate(examples):
-        view.add_row(f"trial {number}", "  ".join(f"{path}={show(value)}" for path, value in values.items()))
-    console.print(view)
+    if rows:
+        view = Table(*(Column(name, overflow="fold") for name in ("searched", "range", "when")), box=box.SIMPLE_HEAD)
+        for row in rows:
+            view.add_row(row.path, row.range, row.when)
+        console.print(view)
+        console.rule("example trials", align="left")
+        view = Table.grid(padding=(0, 2))
+        for number, values in enumerate(examples):
+            view.add_row(f"trial {number}", "  ".join(f"{path}={show(value)}" for path, value in values.items()))
+        console.print(view)
+    else:
+        console.print("none: one trial of the recipe above")
     console.rule("placement", align="left")
     console.print("\n".join(placement.describe()))

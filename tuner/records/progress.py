@@ -60,7 +60,8 @@ class Progress:
     def started(self, record: TrialRecord) -> None:
         """A trial begins, or goes on."""
         verb = "goes on" if record.reports else "starts"
-        self._line(record, f"{verb}: " + ", ".join(f"{path}={show(value)}" for path, value in record.values.items()))
+        values = ", ".join(f"{path}={show(value)}" for path, value in record.values.items())
+        self._line(record, f"{verb}: {values}" if values else verb)
 
     def reported(self, record: TrialRecord) -> None:
         """A trial was evaluated."""

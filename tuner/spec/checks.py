@@ -54,6 +54,7 @@ def check_spec(spec: SweepSpec) -> list[Problem]:
         problems.append(Problem("resources.gpus_per_worker", f"{rule}, but got {spec.resources.gpus_per_worker:g}"))
     if spec.finalists:
         problems.extend(_metric_problem(spec, "finalists.metric", spec.finalists.metric))
+    problems.extend(_left_out(spec))
     grace = getattr(spec.scheduler, "grace_kimg", None)
     if grace is not None and grace >= spec.budget.kimg:
         problems.append(
@@ -65,6 +66,17 @@ def check_spec(spec: SweepSpec) -> list[Problem]:
             rule = f"must give at most {_MAX_RUNGS:,} rungs from scheduler.grace_kimg to budget.kimg"
             problems.append(Problem("scheduler.reduction_factor", f"{rule}, but {factor:g} gives {rungs:,.0f}"))
     return problems
+
+
+def _left_out(spec: SweepSpec) -> Iterator[Problem]:
+    """What a search needs to be told; a spec that searches nothing has one trial and no need of it."""
+    if spec.searches:
+        for key, parent in (("budget.trials", spec.budget), ("scheduler", spec)):
+            if key.rpartition(".")[2] not in parent.model_fields_set:
+                yield Problem(key, "must be given where something is searched, but is missing")
+    elif spec.budget.trials > 1:
+        rule = "must be 1 where there is no space, as all trials would be the same"
+        yield Problem("budget.trials", f"{rule}, but got {spec.budget.trials}")
 
 
 def _search_problems(spec: SweepSpec) -> Iterator[Problem]:
@@ -284,6 +296,8 @@ def _corners(space: Space) -> Iterator[dict[str, Any]]:
     # One that is no choice is refused, and there are none to go through.
     kinds = [path for path in _ALL_OVER if path in space and all(isinstance(d, Choice) for _, d in space.branches(path))]
     listed = [space.possible(path) for path in kinds]
+    if not len(space):
+        yield {}
     for path in space:
         for when, dimension in space.branches(path):
             if isinstance(dimension, Choice):

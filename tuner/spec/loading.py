@@ -131,7 +131,6 @@ _SOUND: dict[str, Any] = {
     "name": "unnamed",
     "data": {"path": ".", "resolution": 64},
     "trial": {},
-    "space": {},
     "budget": {"trials": 1, "kimg": 1e9},
     "scheduler": {"name": "none"},
 }

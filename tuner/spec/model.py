@@ -32,8 +32,8 @@ else:
 class Budget(Options):
     """How much a sweep may cost."""
 
-    trials: int = Field(ge=1)
-    """Trials over all runs of the sweep."""
+    trials: int = Field(1, ge=1)
+    """Trials over all runs of the sweep; must be given where something is searched."""
     kimg: float = Field(gt=0)
     """Thousand images of a trial that is not stopped early."""
     wall_minutes: float | None = Field(None, gt=0)
@@ -90,10 +90,12 @@ class SweepSpec(Options):
     """Whether a source must give all of the networks that it holds, or may give what fits."""
     trial: dict[str, Any]
     """The fixed part of every trial's configuration (`trainables.config.TrialConfig`)."""
-    space: Any
-    """Dotted path in the trial's configuration → what is tried (`search_spaces`), or the name of a shipped space."""
+    space: Any = None
+    """Dotted path in the trial's configuration → what is tried (`search_spaces`), or the name of a shipped space; null searches
+    nothing but several sources: without those, one trial of the recipe that ``trial`` is."""
     budget: Budget
-    scheduler: SchedulerOptions
+    scheduler: SchedulerOptions = SCHEDULERS["none"].Options()
+    """Which trials are stopped early (`tuner.schedulers`); must be given where something is searched."""
     resources: Resources = Resources()
     isolation: Literal["warm", "fresh"] = "warm"
     """"warm": trials flow through worker groups that are started once; "fresh": a new group for each trial."""
@@ -157,6 +159,11 @@ class SweepSpec(Options):
             return ()
 
     @property
+    def searches(self) -> bool:
+        """Whether trials differ at all."""
+        return self.space is not None or isinstance(self.source, SourceChoice)
+
+    @property
     def metric(self) -> AnyMetric:
         """The metric that drives the search."""
         return parse_any_metric(self.base["evaluation"]["metric"])
@@ -179,6 +186,10 @@ class SweepSpec(Options):
     def search_space(self) -> Space:
         """The parsed space. SpaceError with every problem of it."""
         data = Space.preset(self.space).to_data() if isinstance(self.space, str) else self.space
+        if data is None:
+            if not isinstance(self.source, SourceChoice):
+                return Space({})
+            data = {}
         if isinstance(self.source, SourceChoice) and isinstance(data, Mapping):
             own = {"source": {"choice": list(self.source.choice)}}
             data = own | dict(data) | own  # first, so that conditions may name it, and above what `check_spec` refuses

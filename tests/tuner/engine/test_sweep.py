@@ -26,6 +26,7 @@ from cluster.session import connect
 from tests.tuner.sweeps import HALVING, State, curve, silent, small_spec
 from tuner.engine.group import TRAIN_ENVIRONMENT
 from tuner.engine.sweep import Outcome, run_sweep
+from tuner.finish.export import export_best
 from tuner.finish.finalists import best_finalist, score_finalists
 from tuner.records.paths import SweepPaths
 from tuner.records.progress import Progress
@@ -88,6 +89,13 @@ def test_twelve_trials_with_early_stops_starve_none_and_leak_nothing(tmp_path: P
     # Two groups ran all twelve: whoever did not start one was handed to processes that were there.
     slow_starts = sorted(record.seconds_to_first_step for record in outcome.records.all())
     assert slow_starts[9] < slow_starts[10] / 3
+
+
+def test_a_sweep_without_a_space_is_one_trial_of_its_recipe(tmp_path: Path) -> None:
+    spec = small_spec(tmp_path, space=None, budget__trials=1, budget__kimg=0.016)
+    (record,) = sweep(spec).records.all()
+    assert (record.state, record.values) == (State.COMPLETE, {})
+    assert export_best(SweepPaths(spec.root), spec).is_dir()
 
 
 def test_the_third_trial_in_a_warm_group_is_that_alone_in_a_fresh_one(tmp_path: Path, undisturbed: list[TrialRecord]) -> None:

@@ -252,6 +252,14 @@ ONE_SPEC = {
           "stylegan2_transfer")],
     ),
     "an empty space": ({"space": {}}, [("space", "space", "a search space must have at least one dimension, but it is empty")]),
+    "many trials of one recipe": (
+        {"space": GONE, "budget/trials": 3},
+        [("trials", "budget.trials", "must be 1 where there is no space, as all trials would be the same, but got 3")],
+    ),
+    "a mistake in the one recipe": (
+        {"space": GONE, "budget/trials": GONE, "trial/discriminator": {"name": "trunk", "frozen_depth": 99}},
+        [("frozen_depth", None, "")],
+    ),
     "a range upside down": (
         {"space/optimizer.generator_lr": {"float": {"low": 1, "high": 0.1}}},
         [("float:optimizer.generator_lr", "space.optimizer.generator_lr.float",
@@ -279,6 +287,23 @@ def test_wrong_specs(command: Command, case: str) -> None:
         line = start + line_of("\n".join(text.splitlines()[start:]), leaf)
         wanted.append(f"{line}: {path}: {message}")
     assert found == wanted
+
+
+def test_a_search_says_how_many_trials_it_has_and_how_they_are_stopped(command: Command) -> None:
+    found = command.problems({"budget/trials": GONE, "scheduler": GONE})
+    rule = "must be given where something is searched, but is missing"
+    line = line_of(command.file.read_text(), "budget")
+    assert found == [f"{line}: budget.trials: {rule}", f"scheduler: {rule}"]
+
+
+def test_a_spec_without_a_space_is_one_recipe(command: Command) -> None:
+    changes = {"space": GONE, "budget/trials": GONE, "scheduler": GONE}
+    said = command.run(changes, "--dry-run")
+    assert said.code == 0, said
+    assert "none: one trial of the recipe above" in said.out
+    shown = json.loads(command.run(changes, "--dry-run", "--json").out)
+    assert (shown["spec"]["budget"]["trials"], shown["spec"]["scheduler"]["name"]) == (1, "none")
+    assert (shown["space"], shown["example_trials"]) == ([], [{}])
 
 
 def test_the_same_refusal_without_dry_run(command: Command) -> None:
