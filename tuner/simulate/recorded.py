@@ -69,7 +69,9 @@ class Recording:
 
     @classmethod
     def read(cls, file: Path) -> Recording:
-        """Reads what `write` wrote. ValueError when it is something else."""
+        """Reads what `write` wrote. ValueError when it is something else, or is not there."""
+        if not file.is_file():
+            raise ValueError(f"there is no file {file}")
         try:
             table = pq.read_table(file)
             heading = json.loads((table.schema.metadata or {})[b"gansweep.curves"])
@@ -111,6 +113,7 @@ class RecordedCurves:
         self._scores = [np.array([run.scores for run in runs], float) for runs in self._runs]  # each [runs, evaluations]
         self._means = np.array([_mean(scores) for scores in self._scores])
         self._seconds = np.array([np.median([run.seconds for run in runs]) for runs in self._runs])
+        self._known: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # neighbours of what was asked for
         self.asked, self.recorded = 0, 0  # calls, and those of them that were answered by a recorded run
 
     def __call__(self, config: Config, seed: int) -> tuple[np.ndarray, float]:
@@ -149,14 +152,21 @@ class RecordedCurves:
 
     def _near(self, config: Config, without: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The nearest recorded configurations, nearest first, and their weights; one alone that is the same."""
+        key = _key(config)
+        if without is None and key in self._known:
+            return self._known[key]
         distances = np.array([self._distance(config, other) for other in self.configs])
         if without is not None:
             distances[without] = math.inf
         near = np.argsort(distances, kind="stable")[: min(NEIGHBOURS, len(self.configs) - (without is not None))]
         if distances[near[0]] == 0:
-            return near[:1], np.ones(1)
-        weights = 1 / distances[near]
-        return near, weights / weights.sum()
+            found = near[:1], np.ones(1)
+        else:
+            weights = 1 / distances[near]
+            found = near, weights / weights.sum()
+        if without is None:
+            self._known[key] = found
+        return found
 
     def _predicted(self, near: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """The weighted mean curve [evaluations] of neighbours, of those that failed at an evaluation the others; NaN where the
@@ -191,8 +201,10 @@ def record(sweeps: Sequence[Path], out: Path) -> tuple[Recording, int]:
     """Writes the curves of finished sweeps; returns them, and how many trials were left out because a rule stopped them.
 
     Raises:
-        ValueError: no sweep, sweeps that differ in space, metric or cadence, or no trial that ran to its end.
+        ValueError: no sweep, sweeps that differ in space, metric or cadence, no trial that ran to its end, no folder to write in.
     """
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"{out} cannot be written: there is no folder {out.absolute().parent}")
     kinds: dict[str, str] = {}
     whole: list[tuple[int, TrialRecord]] = []
     failed: list[tuple[int, TrialRecord]] = []

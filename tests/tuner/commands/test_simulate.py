@@ -62,6 +62,10 @@ def test_what_is_refused(command: Command, tmp_path: Path) -> None:
     assert "was recorded in another space than that of" in said.err
     (tmp_path / "no.parquet").write_text("")
     assert "holds no recorded curves" in command("simulate", str(tmp_path / "no.parquet")).err
+    missing = command("simulate", str(tmp_path / "missing.parquet"))
+    assert (missing.code, missing.err) == (2, f"error: there is no file {tmp_path / 'missing.parquet'}\n")
+    said = command("simulate", "record", str(tmp_path), "--out", str(tmp_path / "no" / "curves.parquet"))
+    assert (said.code, "there is no folder" in said.err) == (2, True)
 
 
 @pytest.mark.parametrize("words", [("simulate", "run"), ("simulate", "record")])

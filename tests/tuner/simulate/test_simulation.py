@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,3 +120,14 @@ def test_what_cannot_be_simulated_is_refused() -> None:
         Simulation(level, 0, 0, setting=setting())
     with pytest.raises(ValueError, match=r"curves must reach 9 kimg, but one ends at 4"):
         Simulation(level, 1, 0, setting=setting(kimg=9)).run()
+
+
+def test_the_example_of_the_documentation() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "search.md").read_text()
+    code = page.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(code.replace("print(", "shown = ("), names)
+    best, time, trials = names["shown"]
+    assert best < 6
+    assert time < 45
+    assert trials > 20
