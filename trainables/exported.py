@@ -5,6 +5,7 @@ Neither Ray nor Optuna is imported here or by what this imports.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -19,11 +20,12 @@ from torch import Tensor, nn
 from trainables.export_files import CONFIG, SAMPLES, WEIGHTS, read_files, write_files
 from trainables.generators import GENERATORS
 from trainables.layers.adapters import merged
-from trainables.networks import build_generator, build_task, device_of, make_pictures
+from trainables.networks import build_generator, build_task, device_of
 from trainables.pictures import grid, png
 from trainables.randomness import indexed_noise
 from trainables.registry import options_union
 from trainables.tasks import TASKS, Task
+from trainables.tiling import Tiling
 
 
 def save_export(folder: Path, state: dict[str, Tensor], config: dict[str, Any], samples: Tensor | None = None) -> None:
@@ -99,18 +101,21 @@ def task_of(config: dict[str, Any]) -> Task:
     return build_task(TypeAdapter(options_union(TASKS)).validate_python(config["task"]), resolution)
 
 
-@torch.no_grad()
-def apply(generator: nn.Module, task: Task, picture: Tensor) -> Tensor:
+def apply(generator: nn.Module, task: Task, picture: Tensor, megapixels: float = math.inf) -> Tensor:
     """What an image-to-image generator makes of a picture: float32 [3, H', W'] in [-1, 1], on the CPU.
 
     Args:
         picture: [channels of `Task.picture_mode`, H, W] in [-1, 1].
+        megapixels: of the result that are made at once, with about a GB of memory for each; a larger one is made of tiles.
 
     Raises:
-        ValueError: the picture is none that the task takes.
+        ValueError: the picture is none that the task takes, or too large for what cannot be made of tiles.
     """
-    condition = task.inputs_from_picture(picture[None].to(device_of(generator)))
-    return make_pictures(task, generator, condition)[0].cpu()
+
+    def read(top: int, left: int, bottom: int, right: int) -> Tensor:
+        return picture[:, top:bottom, left:right]
+
+    return torch.cat(list(Tiling(generator, task, megapixels).bands(read, *picture.shape[-2:])), dim=1)
 
 
 @torch.no_grad()

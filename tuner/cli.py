@@ -146,7 +146,7 @@ def apply(
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Picture files, folders, archives; of any size.")],
     out: Annotated[Path, typer.Option(help="Folder for the results, each PNG named as its picture.")] = Path("applied"),
     device: Annotated[str, typer.Option(help="Where the generator runs: cpu, cuda, …")] = "cpu",
-    max_megapixels: Annotated[int, typer.Option(min=1, help="Largest picture to make; each takes about 1 GB.")] = 8,
+    max_megapixels: Annotated[int, typer.Option(min=1, help="What is made at once, a GB each; more in tiles.")] = 2,
     as_json: Json = False,
 ) -> None:
     """Restore, colour, enlarge or restyle pictures with an exported generator. Exit code 1: some could not be, and are named."""

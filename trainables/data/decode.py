@@ -1,4 +1,4 @@
-"""Bytes of any ordinary picture file → an RGB square to train on (`decode`), or the whole picture (`opened` and `whole`).
+"""Bytes of any ordinary picture file → an RGB square to train on (`decode`), or the picture as it is (`opened` and `Parts`).
 
 Square: centre crop, antialiased Lanczos resize (as StyleGAN's dataset tool), alpha laid on a background after the resize on
 premultiplied values. Both: EXIF orientation applied, the first frame of an animation. Embedded colour profiles are ignored, as
@@ -101,20 +101,34 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         raise ValueError(f"decoding it failed: {type(error).__name__} {error}".rstrip()) from error
 
 
-def whole(image: Image.Image, mode: str, background: str) -> NDArray[np.uint8]:
-    """All of an `opened` picture, upright and at its own size: uint8 [3, H, W] for mode RGB, [4, H, W] for RGBA.
+class Parts:
+    """An `opened` picture, upright and at its own size, of which parts are converted when they are asked for.
 
-    RGB lays transparent pixels on ``background``; RGBA keeps the alpha channel, or makes one that is opaque everywhere.
+    Args:
+        mode: RGB lays transparent pixels on ``background``; RGBA keeps the alpha channel, or makes one that is opaque everywhere.
 
     Raises:
         ValueError: it has more than `MAX_PIXELS`.
     """
-    if image.width * image.height > MAX_PIXELS:
-        raise _too_large(*image.size)
-    image.load()
-    colour = _to_colour(image)
-    colour = colour.convert("RGBA") if mode == "RGBA" else _laid_on(background, colour)
-    return np.asarray(_upright(colour, image)).transpose(2, 0, 1).copy()
+
+    def __init__(self, image: Image.Image, mode: str, background: str) -> None:
+        if image.width * image.height > MAX_PIXELS:
+            raise _too_large(*image.size)
+        image.load()
+        deep = image.mode.startswith("I") or image.mode == "F"  # what is white is seen of the whole picture
+        self._image = _upright(Image.fromarray(_to_8_bit(np.asarray(image))) if deep else image, image)
+        self._mode, self._background = mode, background
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self._image.height, self._image.width
+
+    def __call__(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
+        """uint8 [3, h, w] for mode RGB, [4, h, w] for RGBA."""
+        colour = _to_colour(self._image.crop((left, top, right, bottom)))
+        colour = colour.convert("RGBA") if self._mode == "RGBA" else _laid_on(self._background, colour)
+        return np.asarray(colour).transpose(2, 0, 1).copy()
 
 
 def _decode(image: Image.Image, resolution: int, background: str) -> Decoded:

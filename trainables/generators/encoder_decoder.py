@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -22,6 +24,8 @@ class EncoderDecoderOptions(Options):
     """Width of the decoder at full resolution; four times as wide from a quarter of it on."""
     depth: int | None = Field(None, ge=1)
     """How many of the trunk's stages encode; None takes all whose features of a training image are at least 4×4."""
+    blocks: int = Field(2, ge=0)
+    """Residual blocks at full resolution, two 3×3 convolutions each."""
 
 
 class EncoderDecoderGenerator(nn.Module):
@@ -53,8 +57,18 @@ class EncoderDecoderGenerator(nn.Module):
         self.layers = [layer.name for layer in layers]
         self.stride = layers[-1].stride
         self.smallest_side = self.backbone.info.smallest_sides[depth - 1]
-        levels = [Level(layer.channels, layer.stride) for layer in layers]
-        self.decoder = SubpixelDecoder(levels, frame.in_channels, frame.out_channels, options.channels)
+        levels = [Level(layer.channels, layer.stride, scale) for layer, scale in zip(layers, self._scales(frame), strict=True)]
+        self.decoder = SubpixelDecoder(levels, frame.in_channels, frame.out_channels, options.channels, options.blocks)
+
+    @torch.no_grad()
+    def _scales(self, frame: Frame) -> list[Tensor]:
+        """The root mean square of each layer's features of a picture of noise that is coarse and fine."""
+        draw, side = torch.Generator().manual_seed(0), max(64, self.smallest_side)
+        sizes = [size for size in (4, 16, 64) if size <= side]
+        noise = [torch.rand(1, frame.in_channels, size, size, generator=draw) - 0.5 for size in sizes]
+        images = torch.stack([F.interpolate(x, size=(side, side), mode="bilinear") for x in noise]).sum(dim=0)
+        features = self.backbone(padded(images.to(next(self.backbone.parameters())), self.stride), self.layers)
+        return [features[layer].square().mean().sqrt().clamp_min(1e-6) for layer in self.layers]
 
     @property
     def feature_layers(self) -> list[str]:

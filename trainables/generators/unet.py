@@ -24,6 +24,8 @@ class UnetOptions(Options):
     """Width at full resolution; twice as wide at half of it, four times from a quarter of it on."""
     depth: int = Field(3, ge=1)
     """How often the encoder halves the resolution."""
+    blocks: int = Field(2, ge=0)
+    """Residual blocks at full resolution, two 3×3 convolutions each."""
 
 
 class UnetGenerator(nn.Module):
@@ -40,7 +42,7 @@ class UnetGenerator(nn.Module):
         levels = [Level(width_at(options.channels, stride), stride) for stride in (2**i for i in range(1, options.depth + 1))]
         widths = [frame.in_channels, *(level.channels for level in levels)]
         self.encoder = nn.ModuleList(_halving(before, after) for before, after in pairwise(widths))
-        self.decoder = SubpixelDecoder(levels, frame.in_channels, frame.out_channels, options.channels)
+        self.decoder = SubpixelDecoder(levels, frame.in_channels, frame.out_channels, options.channels, options.blocks)
 
     @property
     def feature_layers(self) -> list[str]:

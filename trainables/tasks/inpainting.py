@@ -40,6 +40,7 @@ class Inpainting(PairedTask):
     Options = InpaintingOptions
     in_channels = 4
     picture_mode = "RGBA"
+    reach = None  # the middle of a large hole is filled from afar
 
     def degrade(self, images: Tensor, keys: Tensor) -> Tensor:
         height, width = images.shape[-2:]

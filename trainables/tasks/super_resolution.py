@@ -28,6 +28,7 @@ class SuperResolution(ResidualTask, PairedTask):
     """The condition is a low-resolution 8-bit picture, enlarged; the output is added to it."""
 
     Options = SuperResolutionOptions
+    reach = 3  # of the cubic kernel
 
     @property
     def enlarges(self) -> int:

@@ -34,6 +34,8 @@ class Task(ABC):
     """Channels of the condition; 0 where G starts from noise."""
     out_channels: ClassVar[int] = 3
     """Channels of G's output."""
+    reach: ClassVar[int | None] = 0
+    """How many pixels around its own, of the picture given, a pixel of `inputs_from_picture` depends on; None: on all of them."""
     picture_mode: ClassVar[str] = "RGB"
     """Pillow's mode of the pictures that `inputs_from_picture` takes."""
 

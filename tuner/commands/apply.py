@@ -1,10 +1,11 @@
-"""``gansweep apply EXPORT PICTURE...``: an exported image-to-image generator on pictures of any size, one at a time.
+"""``gansweep apply EXPORT PICTURE...``: an exported image-to-image generator on pictures of any size, large ones in tiles.
 
 It imports neither Ray nor Optuna, so that it starts fast and runs where no sweep does.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -12,17 +13,17 @@ from typing import NamedTuple
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
 
 from trainables.data import DataError
-from trainables.data.decode import opened, our_limits, whole
+from trainables.data.decode import Parts, opened, our_limits
 from trainables.data.files import SourceFile
 from trainables.data.formats import DataFormat, Picture, find_format
 from trainables.data.formats.pictures import SUFFIXES
-from trainables.exported import apply, task_of
-from trainables.pictures import png
-from trainables.storage import Storage
+from trainables.exported import task_of
+from trainables.png_file import png_file
 from trainables.tasks import Task
+from trainables.tiling import Tiling
 from tuner.commands.exports import open_export
 from tuner.commands.terminal import INTERRUPTED, bars, counted, errors, fail, print_json
 
@@ -99,7 +100,7 @@ def apply_all(
     Raises:
         OSError: a picture cannot be written.
     """
-    storage = Storage(out)
+    tiling = Tiling(generator, task, max_megapixels)
     taken: dict[str, str] = {}
     for place in places:
         try:
@@ -109,43 +110,36 @@ def apply_all(
                     name = _file_name(picture.name)
                     if name in taken:
                         raise ValueError(f"{name} is that of {taken[name]} already: give them in two calls, each with its --out")
-                    image = _made(generator, task, picture, background, max_megapixels)
+                    width, height = _make(tiling, picture, out / name, background)
                 except (ValueError, torch.OutOfMemoryError) as error:
                     yield Failed(picture=shown, reason=str(error))
                     continue
-                storage.write_bytes(name, png(image))
                 taken[name] = shown
-                yield Made(picture=shown, file=str(out / name), width=image.shape[-1], height=image.shape[-2])
+                yield Made(picture=shown, file=str(out / name), width=width, height=height)
         except DataError as error:  # an archive or a Parquet file as a whole
             yield Failed(picture=place.prefix.rstrip("/"), reason=str(error))
 
 
-def _made(generator: nn.Module, task: Task, picture: Picture, background: str, max_megapixels: int) -> Tensor:
-    """What G makes of a picture: uint8 [3, H', W']. ValueError where it cannot."""
+def _make(tiling: Tiling, picture: Picture, file: Path, background: str) -> tuple[int, int]:
+    """Writes what G makes of a picture, whole or not at all; returns its width and height. ValueError where it cannot."""
     try:
         data = picture.read()
     except Exception as error:  # whatever a file system, archive or codec raises is this one picture's problem
         reason = error.strerror if isinstance(error, OSError) else None
         raise ValueError(f"cannot be read: {reason or str(error) or type(error).__name__}") from error
     with opened(data) as image:
-        _refuse_large(*image.size, task, max_megapixels)
-        levels = torch.from_numpy(whole(image, task.picture_mode, background))
-    result = apply(generator, task, levels.float() / 127.5 - 1)
-    if not result.isfinite().all():
-        raise ValueError("the generator's output is not finite")
-    return ((result + 1) * 127.5).round().clamp(0, 255).byte()
-
-
-def _refuse_large(width: int, height: int, task: Task, max_megapixels: int) -> None:
-    """The networks take about a kilobyte for each pixel that they make, measured on VGG-16, ResNet-50 and EfficientNet-Lite0."""
-    scale = task.enlarges
-    megapixels = width * height * scale**2 / 1e6
-    if megapixels > max_megapixels:
-        becomes = f", enlarged to {scale * width} x {scale * height}," if scale > 1 else ""
-        raise ValueError(
-            f"{width} x {height} pixels{becomes} are {megapixels:.1f} Mpx; at most {max_megapixels} Mpx are made at once, "
-            f"for which about {max_megapixels} GB of memory are needed: shrink it, or raise --max-megapixels"
-        )
+        if told := tiling.problem(image.height, image.width):
+            raise ValueError(told)
+        parts = Parts(image, tiling.task.picture_mode, background)
+    height, width = (side * tiling.task.enlarges for side in parts.size)
+    bands = tiling.bands(lambda *box: torch.from_numpy(parts(*box)).float() / 127.5 - 1, *parts.size)
+    first = next(bands)  # before a file is begun
+    with png_file(file, width, height) as write:
+        for band in itertools.chain([first], bands):
+            if not band.isfinite().all():
+                raise ValueError("the generator's output is not finite")
+            write(((band + 1) * 127.5).round().clamp(0, 255).byte())
+    return width, height
 
 
 def _file_name(name: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -234,20 +236,19 @@ def test_pictures_are_never_replaced(command: Command, denoiser: Path, monkeypat
 @pytest.mark.parametrize(
     ("task", "size", "message"),
     [
-        ({"name": "denoising"}, (1250, 801), "1250 x 801 pixels are 1.0 Mpx; at most 1 Mpx are made at once"),
         (
-            {"name": "super_resolution", "scale": 4},
-            (400, 200),
-            "400 x 200 pixels, enlarged to 1600 x 800, are 1.3 Mpx; at most 1 Mpx are made at once,",
+            {"name": "inpainting"},
+            (1250, 801),
+            "1250 x 801 pixels are 1.0 Mpx, but at most 1 Mpx are made at once, and the task 'inpainting' looks at the whole",
         ),
     ],
 )
-def test_huge_pictures_are_refused_before_they_are_decoded(
+def test_huge_pictures_that_tiles_cannot_make_are_refused_before_they_are_decoded(
     command: Command, tmp_path: Path, task: dict[str, Any], size: tuple[int, int], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export = exported(tmp_path / "export", task)
     Image.new("RGB", size).save(tmp_path / "huge.png")
-    monkeypatch.setattr(apply_command, "whole", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr(apply_command, "Parts", lambda *_: pytest.fail("it was decoded"))
     said = command("apply", str(export), str(tmp_path / "huge.png"), "--out", str(tmp_path / "out"), "--max-megapixels", "1")
     assert said.code == 1
     assert message in said.err
@@ -259,6 +260,47 @@ def test_what_is_no_bound_is_done(command: Command, enlarger: Path) -> None:
     arguments = ["--out", str(command.folder / "out"), "--max-megapixels", "1"]
     assert command("apply", str(enlarger), str(command.folder / "large.png"), *arguments).code == 0
     assert pixels(command.folder / "out" / "large.png").shape == (1000, 1000, 3)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("task", [{"name": "denoising"}, {"name": "super_resolution", "scale": 4}])
+def test_a_large_picture_is_made_of_tiles(
+    command: Command, tmp_path: Path, task: dict[str, Any], orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In four to six of them, at 1 Mpx: the same as at once, and a file as Pillow's."""
+    export = exported(tmp_path / "export", task, trained=True)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    side = 4 if "scale" in task else 1
+    levels = np.random.default_rng(0).integers(0, 256, (1300 // side, 1700 // side, 3), dtype=np.uint8)
+    Image.fromarray(levels).save(tmp_path / "large.png", exif=exif)
+    for out, most in (("tiles", "1"), ("whole", "9")):
+        options = ["--out", str(tmp_path / out), "--max-megapixels", most]
+        assert command("apply", str(export), str(tmp_path / "large.png"), *options).code == 0
+    tiles, whole = (pixels(tmp_path / out / "large.png").astype(int) for out in ("tiles", "whole"))
+    assert tiles.shape == ((1300, 1700, 3) if orientation == 1 else (1700, 1300, 3))
+    assert np.abs(tiles - whole).max() <= 1, "by rounding"
+    assert (tiles != whole).mean() < 1e-3
+    assert [file.name for file in (tmp_path / "tiles").iterdir()] == ["large.png"]
+
+
+@pytest.mark.slow
+def test_a_hundred_megapixels_within_four_gigabytes(denoiser: Path, tmp_path: Path) -> None:
+    """The peak of a fresh process, as the kernel counts it."""
+    row = np.random.default_rng(0).integers(0, 256, (1, 10_000, 3), dtype=np.uint8)
+    Image.fromarray(np.repeat(row, 10_000, axis=0)).save(tmp_path / "huge.jpg", quality=80)
+    script = (
+        "import resource, sys; from tuner.cli import main\n"
+        "sys.argv = ['gansweep', *sys.argv[1:]]\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    arguments = ["apply", str(denoiser), str(tmp_path / "huge.jpg"), "--out", str(tmp_path / "out")]
+    said = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
+    assert int(said.stdout.split()[-1]) < 4 * 2**20, "kilobytes"
+    with Image.open(tmp_path / "out" / "huge.png") as picture:
+        assert picture.size == (10_000, 10_000)
 
 
 def test_all_wrong_places_are_named_before_anything_is_made(command: Command, denoiser: Path) -> None:
@@ -303,9 +345,10 @@ def test_ctrl_c(command: Command, denoiser: Path, monkeypatch: pytest.MonkeyPatc
         calls.append(arguments)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return apply(*arguments)
+        return make(*arguments)
 
-    monkeypatch.setattr(apply_command, "apply", interrupted)
+    make = apply_command._make
+    monkeypatch.setattr(apply_command, "_make", interrupted)
     out = command.folder / "out"
     said = command("apply", str(denoiser), str(command.folder / "images"), "--out", str(out))
     assert said.code == 130
