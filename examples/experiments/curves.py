@@ -27,6 +27,7 @@ from tuner.simulate.synthetic import Draw
 from tuner.spec import SweepSpec, dump_spec, load_spec
 
 SPECS = {"emoji": Path("examples/twemoji/sweep.yaml"), "digits": Path("examples/stylegan2/digits.yaml")}
+EMOJI = Path("examples/twemoji/images")
 
 
 def spec_of(name: str, seed: int, configurations: int, folder: Path, changes: Sequence[str] = ()) -> SweepSpec:
@@ -66,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     if "digits" in chosen.data:
         write_digits(Path("examples/stylegan2/digits"))
+    if "emoji" in chosen.data and not EMOJI.is_dir():
+        subprocess.run([sys.executable, "examples/twemoji/images.py", str(EMOJI)], check=True)
     chosen.out.mkdir(parents=True, exist_ok=True)
     for name in chosen.data:
         specs = [spec_of(name, seed, chosen.configurations, chosen.folder, chosen.set) for seed in range(chosen.seeds)]
