@@ -49,7 +49,8 @@ class SpeedOptions(Options):
 
     def compiled(self, network: M) -> M:
         """``network``, or what runs in its stead; both share their parameters."""
-        return torch.compile(network) if self.compile else network  # type: ignore[return-value]
+        # A graph for each size: which one is taken then depends on no trial before.
+        return torch.compile(network, dynamic=False) if self.compile else network  # type: ignore[return-value]
 
 
 def apply_kernels(options: SpeedOptions) -> None:

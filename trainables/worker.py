@@ -42,6 +42,8 @@ from trainables.speed import apply_kernels
 from trainables.storage import Storage
 
 CONTINUE, STOP = "continue", "stop"
+_SHAPE = ("task", "generator", "discriminator", "backbone", "resolution", "batch_size", "adversarial", "speed")
+"""Of a trial's configuration, what compiled graphs depend on."""
 _CHECK_EVERY = 8  # steps between looks at whether the losses are finite, each of which waits for the device
 
 
@@ -224,10 +226,22 @@ def leave_nothing_behind(config: TrialConfig) -> None:
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
     apply_kernels(config.speed)
-    if config.speed.compile:
-        torch.compiler.reset()
+    _forget_other_graphs(config)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+_compiled: list[object] = []  # of what shape the graphs are that this process has compiled
+
+
+def _forget_other_graphs(config: TrialConfig) -> None:
+    """Compiled graphs take minutes, and the next trial often is of the same shape. Graphs of another one would crowd them out."""
+    if not config.speed.compile:
+        return
+    shape = tuple(getattr(config, key) for key in _SHAPE)
+    if _compiled != [shape]:
+        torch.compiler.reset()
+        _compiled[:] = [shape]
 
 
 # The options of tasks and of data are frozen pydantic models, so they can be keys.

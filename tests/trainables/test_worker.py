@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.contracts.trials import entry
 from tests.trainables.small import FACES, differences, small_config
 from trainables.checkpoint import TrialFiles
 from trainables.collective import Collective
 from trainables.data import ImageDataset
 from trainables.evaluation import FixedInputs, Pictures
 from trainables.gan import GanTrainer
+from trainables.generators import GENERATORS, Frame
 from trainables.metrics import parse_metric
 from trainables.metrics.embedding import NotFiniteError
 from trainables.randomness import indexed_noise
@@ -154,15 +156,15 @@ def draws() -> tuple[float, float, float]:
 def test_nothing_is_left_behind() -> None:
     try:
         leave_nothing_behind(small_config(seed=3))
-        fresh = draws()
+        fresh, tries_kernels = draws(), torch.backends.cudnn.benchmark
         torch.set_default_dtype(torch.float64)
         torch.set_grad_enabled(False)
-        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.benchmark = not tries_kernels
         leave_nothing_behind(small_config(seed=3))
         assert draws() == fresh
         assert torch.get_default_dtype() == torch.float32
         assert torch.is_grad_enabled()
-        assert not torch.backends.cudnn.benchmark
+        assert torch.backends.cudnn.benchmark == tries_kernels
         leave_nothing_behind(small_config(seed=4))
         assert draws() != fresh
         leave_nothing_behind(small_config(seed=2**40))  # numpy takes 32 bits
@@ -170,6 +172,49 @@ def test_nothing_is_left_behind() -> None:
         torch.set_default_dtype(torch.float32)
         torch.set_grad_enabled(True)
         torch.backends.cudnn.benchmark = False
+
+
+def test_compiled_graphs_are_kept_for_trials_of_the_same_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    resets: list[bool] = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: resets.append(True))
+
+    def after(**changes: Any) -> int:
+        leave_nothing_behind(small_config(**changes))
+        return len(resets)
+
+    compiled = {"speed": {"compile": True}}
+    first = after(**compiled, resolution=32)
+    assert first <= 1  # 0 where a test before was of that shape
+    assert after(**compiled, seed=7, optimizer={"generator_lr": 0.5}, source=None) == first
+    assert after() == first, "one that compiles nothing leaves them alone"
+    assert after(**compiled) == first
+    assert after(**compiled, batch_size=16) == first + 1
+    assert after(**compiled, batch_size=16, generator={"channels": 4}) == first + 2
+    assert after(**compiled) == first + 3
+
+
+@pytest.mark.parametrize("name", ["compact", "stylegan2"])
+def test_another_network_of_the_same_shape_compiles_nothing(name: str) -> None:
+    """By a backend that compiles nothing itself: whether there is a new graph is Dynamo's to say."""
+    graphs: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    counts = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        options = GENERATORS[name].Options(**entry(name))
+        plain = GENERATORS[name](options, Frame(16), pytest.fail)
+        plain(torch.randn(4, plain.z_dim), noise="random")  # what layers keep, such as filters, is there from now on
+        network = torch.compile(plain, backend=backend, dynamic=False)
+        for batch in (8, 4):
+            network(torch.randn(batch, network.z_dim), noise="random").sum().backward()
+        counts.append(len(graphs))
+    assert counts[0] > 0
+    assert counts == [counts[0]] * 3
 
 
 def test_a_trial_after_another_that_left_a_mess_gives_the_same_curve(dataset: ImageDataset) -> None:

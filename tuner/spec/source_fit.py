@@ -36,11 +36,12 @@ def source_problems(spec: SweepSpec) -> Iterator[Problem]:
 
 
 def _of_another_size(config: TrialConfig) -> str:
-    """What to do about a source whose blocks cannot be left out, as those of StyleGAN2's skip form can."""
-    side = architecture_of(str(config.source)).resolution
-    if side is None or side <= config.resolution or config.generator.name == "stylegan2":
+    """What to do about a source of smaller pictures, or of larger ones whose blocks cannot be left out, as StyleGAN2's can."""
+    side, name = architecture_of(str(config.source)).resolution, config.generator.name
+    if side is None or side == config.resolution or (side > config.resolution and name == "stylegan2"):
         return ""
-    return f". It makes pictures of {side} px, and no {config.generator.name} can be cut: set data.resolution: {side}"
+    cut = f", and no {name} can be cut" if side > config.resolution else ""
+    return f". It makes pictures of {side} px{cut}: set data.resolution: {side}"
 
 
 def different_networks(configs: Iterable[TrialConfig]) -> list[TrialConfig]:

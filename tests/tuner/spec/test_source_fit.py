@@ -78,6 +78,11 @@ def test_a_generator_of_the_resnet_form_cannot_be_cut(command: Command) -> None:
     assert "its blocks above that are left out" in skip.out
 
 
+def test_a_smaller_source_is_told_with_its_size(command: Command) -> None:
+    (problem,) = command.problems(OWN | {"source": source(command.folder, "small", 16)}, "--dry-run")
+    assert problem.endswith(". It makes pictures of 16 px: set data.resolution: 16")
+
+
 def test_a_larger_stylegan3_cannot_be_cut(command: Command) -> None:
     untrained(command.folder / "three.safetensors", resolution=64, name="stylegan3")
     (problem,) = command.problems(OWN | {"source": "three.safetensors", "trial/discriminator": {}}, "--dry-run")
