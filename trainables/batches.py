@@ -153,7 +153,9 @@ class _Draws:
         drawn: dict[str, Tensor] = {}
         for name, images in self.images.items():
             indices = batch_indices(len(images), config.batch_size, config.seed, step)[share]
-            if name not in self.held:
+            if getattr(images, "native", False):  # crops, at places of their own
+                indices = images.pixels(indices, sample_keys(share, config.seed, "crop", name, step))  # type: ignore[attr-defined]
+            elif name not in self.held:
                 indices = images.pixels(indices) if isinstance(images, Packed) else images.batch(indices)
             drawn[name] = indices
         if self.z_dim:
@@ -184,7 +186,7 @@ def purposes(config: TrialConfig) -> list[str]:
 
 def _held_by(device: torch.device, images: Mapping[str, Images], share: float) -> dict[str, Tensor]:
     """All pictures on the device, as bytes, where they take no more than ``share`` of its free memory; else nothing."""
-    kinds = {name: x for name, x in images.items() if isinstance(x, Packed)}
+    kinds = {name: x for name, x in images.items() if isinstance(x, Packed) and not getattr(x, "native", False)}
     if len(kinds) < len(images) or any(len(x) == 0 for x in kinds.values()):
         return {}
     size = sum(len(x) * x.pixels(torch.zeros(1, dtype=torch.int64)).nbytes for x in kinds.values())

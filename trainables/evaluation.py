@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from trainables.backbones import BACKBONES, load_backbone
 from trainables.batches import Images
 from trainables.collective import Collective
-from trainables.data import DataOptions, ImageDataset, load_dataset
+from trainables.data import DataOptions, ImageDataset, NativeDataset, load_dataset
 from trainables.metrics import AnyMetric, Evaluator, MetricName, parse_any_metric
 from trainables.metrics.artfid import ArtFidName, ContentDistance
 from trainables.metrics.batches import evaluation_batch
@@ -30,24 +30,30 @@ Sample = Callable[[Tensor], Tensor]
 class Subset:
     """Some pictures of a data set, with their mirror images where it has them."""
 
-    dataset: ImageDataset
+    dataset: ImageDataset | NativeDataset
     rows: Tensor  # int64 [n], increasing
 
     def __len__(self) -> int:
         return len(self.rows) * (2 if self.dataset.mirror else 1)
 
-    def pixels(self, indices: Tensor) -> Tensor:
-        """As `ImageDataset.pixels`, of the subset's own indices."""
-        return self.dataset.pixels(self._whole(indices))
+    @property
+    def native(self) -> bool:
+        """Whether it gives crops, at places that follow from keys."""
+        return self.dataset.native
 
-    def batch(self, indices: Tensor) -> Tensor:
-        """As `ImageDataset.batch`, of the subset's own indices."""
-        return self.dataset.batch(self._whole(indices))
+    def pixels(self, indices: Tensor, keys: Tensor | None = None) -> Tensor:
+        """As that of the data set, of the subset's own indices."""
+        own = self._whole(indices)
+        return self.dataset.pixels(own, keys) if isinstance(self.dataset, NativeDataset) else self.dataset.pixels(own)
+
+    def batch(self, indices: Tensor, keys: Tensor | None = None) -> Tensor:
+        """`pixels` as float32 in [-1, 1]."""
+        return self.pixels(indices, keys).float().div_(127.5).sub_(1.0)
 
     def _whole(self, indices: Tensor) -> Tensor:
         """The indices in the data set."""
         count = len(self.rows)
-        return self.rows[indices % count] + indices // count * self.dataset.images.shape[0]
+        return self.rows[indices % count] + indices // count * self.dataset.count
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,8 @@ class Pictures:
 
     train: Images
     held_out: Images  # whose restorations are judged; the training pictures where G starts from noise
-    reference: ImageDataset  # what metrics of sets compare with
-    style: ImageDataset | None
+    reference: ImageDataset | NativeDataset  # what metrics of sets compare with
+    style: ImageDataset | NativeDataset | None
 
 
 def load_pictures(task: Any, data: DataOptions, cache_dir: str) -> Pictures:
@@ -76,7 +82,7 @@ def load_pictures(task: Any, data: DataOptions, cache_dir: str) -> Pictures:
     held_out = getattr(task, "held_out", None)
     if held_out is None:
         return Pictures(dataset, dataset, dataset, None)
-    rows, kept = split(dataset.images.shape[0], held_out)
+    rows, kept = split(dataset.count, held_out)
     return Pictures(Subset(dataset, rows), Subset(replace(dataset, mirror=False), kept), dataset, None)
 
 
@@ -96,7 +102,12 @@ class FixedInputs:
         """G's inputs number ``indices`` of the endless sequence for ``purpose``, and their targets (none for latents)."""
         if self.task.in_channels == 0:
             return indexed_noise(indices, self.z_dim, 0, purpose).to(self.device), torch.empty(0)
-        targets = self.pictures.held_out.batch(indices % len(self.pictures.held_out)).to(self.device)
+        held_out = self.pictures.held_out
+        numbers = indices % len(held_out)
+        if isinstance(held_out, Subset | NativeDataset) and held_out.native:  # beyond their number, other crops of the same
+            targets = held_out.batch(numbers, keys=sample_keys(indices, 0, purpose, "crop")).to(self.device)
+        else:
+            targets = held_out.batch(numbers).to(self.device)
         return self.task.degrade(targets, sample_keys(indices.to(self.device), 0, purpose)), targets
 
     def preview(self, sample: Sample, count: int) -> tuple[Tensor, int]:

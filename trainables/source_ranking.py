@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from trainables.backbones import BACKBONES, load_backbone
 from trainables.collective import Collective
-from trainables.data import ImageDataset
+from trainables.data import ImageDataset, NativeDataset
 from trainables.digest import json_digest
 from trainables.metrics import Evaluator, MetricName
 from trainables.metrics.features import hash_weights
@@ -55,7 +55,7 @@ def ranking_metrics(metric: MetricName) -> tuple[MetricName, ...]:
 def rank_sources(
     sources: Iterable[str],
     metric: MetricName,
-    target: ImageDataset,
+    target: ImageDataset | NativeDataset,
     *,
     cache_dir: Path,
     device: torch.device | str = "cpu",

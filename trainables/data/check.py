@@ -84,7 +84,7 @@ def check_data(options: DataOptions, progress: Progress | None = None) -> DataRe
         count=len(names),
         smallest=min(sizes, key=np.prod, default=(0, 0)),
         largest=max(sizes, key=np.prod, default=(0, 0)),
-        enlarged=sum(min(size) < options.resolution for size in sizes),
+        enlarged=sum(min(size) < options.resolution for size in sizes),  # none of native ones: those are bad files
         modes=dict(modes.most_common()),
         formats=dict(kinds.most_common()),
         bad_files=tuple(bad_files),

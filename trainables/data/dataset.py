@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from trainables.data.native import NativeDataset
 from trainables.data.options import BadFiles, DataOptions
 from trainables.data.packing import load_packed
 
@@ -28,6 +29,12 @@ class ImageDataset:
     skipped: BadFiles = ()
     """(file, reason) of every picture left out under ``on_bad_image: skip``."""
     mirror: bool = False
+    native = False
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return int(self.images.shape[0])
 
     def __len__(self) -> int:
         """How many indices `batch` takes: N, or 2N with ``mirror``."""
@@ -60,7 +67,7 @@ class ImageDataset:
         return self.pixels(indices).to(device).float().div_(127.5).sub_(1.0)
 
 
-def load_dataset(options: DataOptions, cache_dir: Path) -> ImageDataset:
+def load_dataset(options: DataOptions, cache_dir: Path) -> ImageDataset | NativeDataset:
     """The pictures that ``options`` describes, from the packed cache in ``cache_dir`` or packed there first.
 
     Any number of processes may call it at once: one builds and the others wait. A damaged cache is built again, with a
@@ -72,4 +79,9 @@ def load_dataset(options: DataOptions, cache_dir: Path) -> ImageDataset:
         OSError: ``cache_dir`` cannot be written.
     """
     index, array = load_packed(options, cache_dir)
-    return ImageDataset(torch.from_numpy(array), index.names, index.content_hash, index.skipped, options.mirror)
+    pixels = torch.from_numpy(array)
+    if index.sizes is None:
+        return ImageDataset(pixels, index.names, index.content_hash, index.skipped, options.mirror)
+    # The hash names what metrics compare with: crops of this side.
+    content = f"{index.content_hash}-{options.resolution}px"
+    return NativeDataset(pixels, index.sizes, options.resolution, index.names, content, index.skipped, options.mirror)

@@ -43,7 +43,7 @@ _own_limits = threading.RLock()
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded picture: ``pixels`` uint8 [3, R, R], and what the file was: (width, height), Pillow's mode and format."""
+    """A decoded picture: ``pixels`` uint8 [3, R, R] or [3, H, W]; of the file (width, height), Pillow's mode and format."""
 
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
@@ -129,6 +129,21 @@ class Parts:
         colour = _to_colour(self._image.crop((left, top, right, bottom)))
         colour = colour.convert("RGBA") if self._mode == "RGBA" else _laid_on(self._background, colour)
         return np.asarray(colour).transpose(2, 0, 1).copy()
+
+
+def decode_native(data: bytes, resolution: int, background: str) -> Decoded:
+    """Decodes one picture file to all of its pixels, uint8 [3, H, W]; else as `decode`.
+
+    Raises:
+        ValueError: as `decode`, or a side is less than ``resolution``, so that no crop fits.
+    """
+    with opened(data) as image:
+        size, mode, kind = image.size, image.mode, image.format or "?"
+        if min(size) < resolution:
+            raise ValueError(f"{size[0]} x {size[1]} pixels, smaller than the crops of {resolution} px that `crop: native` takes")
+        with _one_huge_picture if size[0] * size[1] > _HUGE_PIXELS else nullcontext():
+            parts = Parts(image, "RGB", background)
+            return Decoded(parts(0, 0, *parts.size), size, mode, kind)
 
 
 def _decode(image: Image.Image, resolution: int, background: str) -> Decoded:

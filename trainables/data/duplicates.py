@@ -18,7 +18,7 @@ On flat graphics, the hard case: an emoji saved as JPEG of quality 80 is 3.6 fro
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """uint8 [3, R, R] → the mean colours of a 16 × 16 grid, float32 [768] in [0, 255]."""
+    """uint8 [3, H, W] → the mean colours of a 16 × 16 grid, float32 [768] in [0, 255]."""
     small = Image.fromarray(pixels.transpose(1, 2, 0)).resize((SIDE, SIDE), Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float32).ravel()
 

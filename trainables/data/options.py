@@ -16,13 +16,16 @@ BadFiles = tuple[tuple[str, str], ...]
 
 
 class DataOptions(Options):
-    """Where the pictures are and how each becomes an RGB square."""
+    """Where the pictures are and how each becomes RGB squares."""
 
     path: str = Field(min_length=1)
     """Folder searched recursively, zip or tar archive, or Parquet file or folder; a local path, a URI such as
     `s3://bucket/pictures`, or `package:NAME/FOLDER` for files of an installed Python package."""
     resolution: int = Field(ge=4, le=2048)
-    """Side of the square pictures, in pixels; larger and smaller ones are centre-cropped and resized to it."""
+    """Side of the square pictures, in pixels."""
+    crop: Literal["square", "native"] = "square"
+    """"square": the middle of each picture, resized to ``resolution``. "native": crops of that side out of each picture's own
+    pixels, at random places in training, at fixed ones in evaluation."""
     background: str = "white"
     """Colour that transparent pixels are laid on: a CSS name or `#rrggbb`."""
     mirror: bool = False

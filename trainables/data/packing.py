@@ -1,5 +1,8 @@
 """The packed cache: all pictures as one uint8 array on disk, built once and shared by every trial and worker of a machine.
 
+Squares are rows of an array [N, 3, R, R]. Pictures of their own sizes (`crop: native`) lie one after the other, each [H, W, 3],
+so that a crop is read from few pages of the file; the index knows their sizes.
+
 Two kinds of files lie in the cache folder. ``pictures-<content>.npy`` is the array, named by the hash of its pixels.
 ``index-<source>.json`` says which array a set of source files and options gave; it is named by their paths, sizes and
 modification times, so that a second start neither reads nor decodes a picture. Both are written to a temporary name and
@@ -34,7 +37,7 @@ from trainables.data.reading import Progress, decode_all
 from trainables.digest import json_digest
 
 # Part of every key: raise it when the same files and options come to give other pixels, or an index comes to hold other fields.
-_VERSION = 2
+_VERSION = 3
 
 _TEMPORARY = ".writing-"
 _ABANDONED_S = 24 * 3600.0
@@ -52,10 +55,19 @@ class Index:
     resolution: int
     names: tuple[str, ...]
     skipped: BadFiles
+    sizes: tuple[tuple[int, int], ...] | None = None
+    """(H, W) of every picture; None where all are squares of the resolution."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
+        if self.sizes is None:
+            return len(self.names), 3, self.resolution, self.resolution
+        return (sum(3 * height * width for height, width in self.sizes),)
 
 
 def load_packed(options: DataOptions, cache_dir: Path, progress: Progress | None = None) -> tuple[Index, NDArray[np.uint8]]:
-    """The index and the memory-mapped array uint8 [N, 3, R, R] for ``options``, from the cache or built now.
+    """The index and the memory-mapped array for ``options``, uint8 [N, 3, R, R] or [bytes], from the cache or built now.
 
     ``progress`` is called while it is built, with (pictures done, pictures to do or None where that is not known yet).
 
@@ -96,7 +108,7 @@ def refuse_unusable(options: DataOptions, count: int, bad_files: BadFiles) -> No
 
 def _source_key(files: list[SourceFile], options: DataOptions) -> str:
     # Neither `mirror` nor `on_bad_image` changes the array. Pillow's version does: decoders differ in the last bit.
-    what = options.model_dump(include={"resolution", "background", "include", "column"})
+    what = options.model_dump(include={"resolution", "crop", "background", "include", "column"})
     stamp = [[file.name, file.size, file.mtime_ns] for file in files]
     text = json.dumps([_VERSION, PIL.__version__, located(options.path), what, stamp], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -108,9 +120,11 @@ def _build(
     _log.info("packing the pictures in %s (%d files) at %d px", options.path, len(files), options.resolution)
     names: list[str] = []
     skipped: list[tuple[str, str]] = []
-    digest = _new_digest(options.resolution)
+    sizes: list[tuple[int, int]] | None = [] if options.crop == "native" else None
+    digest = _new_digest(None if sizes is not None else options.resolution)
     with _replacing(cache_dir) as stream, closing(decode_all(data_format, files, options, progress)) as pictures:
-        header = _write_header(stream.file, 0, options.resolution)
+        empty = Index("", options.resolution, (), (), None if sizes is None else ())
+        header = _write_header(stream.file, empty)
         for name, picture in pictures:
             if isinstance(picture, str):
                 skipped.append((name, picture))
@@ -118,14 +132,18 @@ def _build(
             names.append(name)
             # Once a bad picture has refused the load, the others are decoded only to name every bad one.
             if not (skipped and options.on_bad_image == "fail"):
-                row = picture.pixels.tobytes()
+                if sizes is not None:
+                    sizes.append((picture.pixels.shape[1], picture.pixels.shape[2]))
+                    digest.update(_size_stamp(sizes[-1]))
+                row = (picture.pixels if sizes is None else picture.pixels.transpose(1, 2, 0)).tobytes()
                 digest.update(row)
                 stream.file.write(row)
         refuse_unusable(options, len(names), tuple(skipped))
+        own_sizes = None if sizes is None else tuple(sizes)
+        index = Index(digest.hexdigest(), options.resolution, tuple(names), tuple(skipped), own_sizes)
         stream.file.seek(0)
-        if _write_header(stream.file, len(names), options.resolution) != header:
+        if _write_header(stream.file, index) != header:
             raise AssertionError("numpy no longer leaves room for the row count in the header")
-        index = Index(digest.hexdigest(), options.resolution, tuple(names), tuple(skipped))
         stream.target = cache_dir / array_name(index)
     return index
 
@@ -142,9 +160,9 @@ def array_name(index: Index) -> str:
     return f"pictures-{index.content_hash[:32]}.npy"
 
 
-def _write_header(file: IO[bytes], count: int, resolution: int) -> int:
+def _write_header(file: IO[bytes], index: Index) -> int:
     """Writes the .npy header and gives its length, which numpy keeps the same while the first axis grows."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (count, 3, resolution, resolution)}
+    header = {"descr": "|u1", "fortran_order": False, "shape": index.shape}
     np.lib.format.write_array_header_1_0(file, header)
     return file.tell()
 
@@ -160,9 +178,8 @@ def _read(path: Path, options: DataOptions, warn: bool = False) -> tuple[Index, 
             return None
         # Copy on write: pages are shared between processes, and torch does not warn of a read-only array.
         array = np.load(path.parent / array_name(index), mmap_mode="c", allow_pickle=False)
-        expected = (len(index.names), 3, index.resolution, index.resolution)
-        if array.dtype != np.uint8 or array.shape != expected or not array.flags.c_contiguous:
-            raise ValueError(f"the array is {array.dtype} {array.shape}, not uint8 {expected}")
+        if array.dtype != np.uint8 or array.shape != index.shape or not array.flags.c_contiguous:
+            raise ValueError(f"the array is {array.dtype} {array.shape}, not uint8 {index.shape}")
         _check_pixels(array, path.parent / array_name(index), index)
     except Exception as error:  # whatever is wrong with a cache file, the answer is the same: build it again
         if warn:
@@ -182,12 +199,17 @@ def _parse_index(fields: Any, of: str) -> Index:
         resolution=int(fields["resolution"]),
         names=tuple(str(name) for name in fields["names"]),
         skipped=tuple((str(name), str(reason)) for name, reason in fields["skipped"]),
+        sizes=None if fields["sizes"] is None else tuple((int(height), int(width)) for height, width in fields["sizes"]),
     )
 
 
-def _new_digest(resolution: int) -> Any:
-    """The beginning of a content hash, to which the pixels are added in order."""
-    return hashlib.sha256(f"uint8 rgb {resolution}".encode())
+def _new_digest(resolution: int | None) -> Any:
+    """The beginning of a content hash, to which the pixels are added in order, those of other sizes after their size."""
+    return hashlib.sha256(f"uint8 rgb {resolution or 'native'}".encode())
+
+
+def _size_stamp(size: tuple[int, int]) -> bytes:
+    return f" {size[0]} {size[1]} ".encode()
 
 
 def _check_pixels(array: NDArray[np.uint8], file: Path, index: Index) -> None:
@@ -195,13 +217,20 @@ def _check_pixels(array: NDArray[np.uint8], file: Path, index: Index) -> None:
     status = file.stat()
     seen = index.content_hash, file, status.st_ino, status.st_size, status.st_mtime_ns
     if seen not in _checked:
-        if _content_hash(array) != index.content_hash:
+        if _content_hash(array, index) != index.content_hash:
             raise ValueError(f"the pixels in {file.name} are not those that were packed")
         _checked.add(seen)
 
 
-def _content_hash(array: NDArray[np.uint8]) -> str:
-    digest = _new_digest(array.shape[-1])
+def _content_hash(array: NDArray[np.uint8], index: Index) -> str:
+    digest = _new_digest(index.resolution if index.sizes is None else None)
+    if index.sizes is not None:
+        end = 0
+        for height, width in index.sizes:
+            start, end = end, end + 3 * height * width
+            digest.update(_size_stamp((height, width)))
+            digest.update(array[start:end])
+        return str(digest.hexdigest())
     rows = max(1, _HASHED_AT_ONCE // max(1, array[:1].nbytes))
     for start in range(0, len(array), rows):
         digest.update(array[start : start + rows])

@@ -13,14 +13,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from threading import Semaphore
 
-from trainables.data.decode import Decoded, decode, our_limits
+from trainables.data.decode import Decoded, decode, decode_native, our_limits
 from trainables.data.files import SourceFile
 from trainables.data.formats import DataFormat, Picture
 from trainables.data.options import DataOptions
 
 _THREADS = 16
 # Enough to keep the threads busy, few enough to bound memory.
-_IN_FLIGHT = 2 * _THREADS
+_IN_FLIGHT = {"square": 2 * _THREADS, "native": 4}
 
 Progress = Callable[[int, int | None], None]
 """Told after each picture: how many are done, and of how many, where that is known before all are read."""
@@ -53,7 +53,7 @@ def decode_all(
         try:
             for picture in pictures:
                 running.append((picture.name, pool.submit(_decode_one, picture, options, turns)))
-                if len(running) > _IN_FLIGHT:
+                if len(running) > _IN_FLIGHT[options.crop]:
                     yield oldest()
             while running:
                 yield oldest()
@@ -77,6 +77,6 @@ def _decode_one(picture: Picture, options: DataOptions, turns: Semaphore) -> Dec
         return f"cannot be read: {reason or str(error) or type(error).__name__}"
     try:
         with turns:
-            return decode(data, options.resolution, options.background)
+            return (decode if options.crop == "square" else decode_native)(data, options.resolution, options.background)
     except ValueError as error:
         return str(error)

@@ -66,6 +66,7 @@ def pack(
     column: Column = None,
     background: Annotated[str, typer.Option(help="As data.background of the spec.")] = "white",
     on_bad_image: Annotated[str, typer.Option(help="fail or skip, as data.on_bad_image of the spec.")] = "fail",
+    crop: Annotated[str, typer.Option(help="square or native, as data.crop of the spec.")] = "square",
     out: Annotated[Path | None, typer.Option(help="Cache folder; that of sweeps on this machine when left out.")] = None,
 ) -> None:
     """Build the packed cache of a sweep with these pictures now, so that the sweep starts at once."""
@@ -73,7 +74,13 @@ def pack(
     from tuner.records.paths import cache_dir
 
     options = _options(
-        path=path, resolution=resolution, include=include, column=column, background=background, on_bad_image=on_bad_image
+        path=path,
+        resolution=resolution,
+        crop=crop,
+        include=include,
+        column=column,
+        background=background,
+        on_bad_image=on_bad_image,
     )
     folder = Path(cache_dir() if out is None else out).expanduser().absolute()
     console = Console(markup=False, highlight=False, soft_wrap=True)
@@ -92,7 +99,8 @@ def pack(
     seconds = time.monotonic() - started
     for name, reason in index.skipped:
         console.print(f"skipped {name}: {reason}")
-    size = f"{len(pictures)} pictures of {resolution} x {resolution} pixels, {pictures.nbytes / 1e6:.1f} MB"
+    shape = f"{resolution} x {resolution} pixels" if index.sizes is None else "their own sizes"
+    size = f"{len(index.names)} pictures of {shape}, {pictures.nbytes / 1e6:.1f} MB"
     console.print(f"{size}, {f'packed in {seconds:.1f} s' if packed else 'packed here before'}")
     console.print(f"file: {folder / array_name(index)}")
     if out is not None:

@@ -36,7 +36,7 @@ def run(file: Path, overrides: list[str], metric: str | None, device: str, *, as
         target = load_dataset(spec.data, folder)
         ranking = rank_sources(spec.sources, by, target, cache_dir=folder, device=device, progress=progress)
     if as_json:
-        print_json({"data": spec.data.path, "images": len(target.images), "sources": [one.as_json() for one in ranking]})
+        print_json({"data": spec.data.path, "images": target.count, "sources": [one.as_json() for one in ranking]})
     else:
         show(ranking, by, console)
     if any(one.problem for one in ranking):
