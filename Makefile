@@ -28,7 +28,7 @@ plain-install:  ## the wheel in a fresh environment without the test extra: the 
 
 bench: $(VENV)/.test  ## benchmarks; each prints ratios measured side by side
 	$(PIP) -e '.[bench]'
-	for name in data_cache metrics_distance metrics_memory metrics_throughput training_step modulated_conv shared_trunk warm_groups driver_scale beside_tune soak; do $(BIN)/python -m tests.benchmarks.$$name || exit 1; done
+	for name in data_cache metrics_distance metrics_memory metrics_throughput training_step matrix_peak evaluation_interval gpu modulated_conv shared_trunk warm_groups driver_scale beside_tune soak; do $(BIN)/python -m tests.benchmarks.$$name || exit 1; done
 
 chaos: $(VENV)/.test  ## a hundred faults at random through one sweep (half an hour; as root, for it fills a disk of its own)
 	$(BIN)/python -m tests.chaos
