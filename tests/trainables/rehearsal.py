@@ -136,16 +136,37 @@ def without_values() -> Iterator[None]:
         yield
 
 
+class Operations(TorchDispatchMode):
+    """The names of all operators that are used inside, forward and backward, such as "convolution_backward"."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(func._schema.name.removeprefix("aten::"))
+        return func(*args, **(kwargs or {}))
+
+
+def operations_of(config: TrialConfig) -> set[str]:
+    """Those of a step in which all regularisers of a trial are due."""
+    with without_values():
+        trainer = _trainer(config)
+        trainer.step_index = _all_due(config)
+        operations = Operations()
+        with operations:
+            trainer.step()
+    return operations.names
+
+
 def rehearsed(config: TrialConfig) -> Copies:
     """The copies of a step in which all regularisers of a trial are due.
 
     Raises:
         RuntimeError, NotImplementedError: it would wait for the device.
     """
-    pictures = Pictures(config.resolution)
-    style = pictures if getattr(config.task, "style", None) else None
     with without_values():
-        trainer = GanTrainer(config, pictures, style=style, device="meta")
+        trainer = _trainer(config)
         for _ in range(WARM_UP):
             trainer.step()
         trainer.step_index = _all_due(config)
@@ -153,6 +174,11 @@ def rehearsed(config: TrialConfig) -> Copies:
         with copies.counted():
             trainer.step()
     return copies
+
+
+def _trainer(config: TrialConfig) -> GanTrainer:
+    pictures = Pictures(config.resolution)
+    return GanTrainer(config, pictures, style=pictures if getattr(config.task, "style", None) else None, device="meta")
 
 
 def _all_due(config: TrialConfig) -> int:

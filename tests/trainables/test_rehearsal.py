@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.trainables.rehearsal import Copies, rehearsed, shipped
+from tests.trainables.rehearsal import Copies, operations_of, rehearsed, shipped
 from tests.trainables.small import small_config
+from trainables.augment import POLICIES
 from trainables.config import TrialConfig
 
 SHIPPED = shipped()
@@ -27,6 +28,64 @@ def test_a_step_needs_one_copy_and_waits_for_nothing(config: TrialConfig) -> Non
 def test_pictures_come_by_the_same_copy_or_are_there(held: int) -> None:
     with patch("trainables.batches.free_memory", lambda device: held):
         assert rehearsed(small_config(weights="random")).count == 1
+
+
+# What `torch.use_deterministic_algorithms` says of CUDA, but for what torch then computes otherwise: convolutions, indexing,
+# padding by replication, linear interpolation.
+IN_ANY_ORDER = {
+    "_adaptive_avg_pool2d_backward",
+    "_adaptive_avg_pool3d_backward",
+    "_upsample_bicubic2d_aa_backward",
+    "_upsample_bilinear2d_aa_backward",
+    "adaptive_max_pool2d_backward",
+    "avg_pool3d_backward",
+    "bincount",
+    "grid_sampler_2d_backward",
+    "histc",
+    "median",
+    "nll_loss2d_forward",
+    "nll_loss_forward",
+    "put_",
+    "reflection_pad1d_backward",
+    "reflection_pad2d_backward",
+    "upsample_bicubic2d_backward",
+    "upsample_bilinear2d_backward",
+    "upsample_linear1d_backward",
+}
+CONDITIONAL = {"name": "trunk", "conditional": True, "frozen_depth": 3, "scales": 2, "head_channels": 8, "input_px": 64}
+IN_ORDER: dict[str, TrialConfig] = {
+    "every augmentation": small_config(weights="random", augment=tuple(POLICIES), augment_p=0.7),
+    "a conditional trunk": small_config(
+        weights="random", task="denoising", generator={"name": "encoder_decoder"}, discriminator=CONDITIONAL, feature_loss={}
+    ),
+    "projected": small_config(
+        weights="random",
+        discriminator={"name": "projected", "scales": 3, "input_px": 64},
+        feature_loss={"layers": ("layer1",), "form": "nearest"},
+        backbone="resnet18",
+    ),
+}
+
+
+def exact_operations(config: TrialConfig, exact: bool) -> set[str]:
+    torch.use_deterministic_algorithms(exact)
+    try:
+        return operations_of(config)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("config", IN_ORDER.values(), ids=IN_ORDER)
+def test_exact_kernels_add_up_in_one_order(config: TrialConfig) -> None:
+    used = exact_operations(config, exact=True)
+    assert "convolution_backward" in used
+    assert not used & IN_ANY_ORDER
+
+
+def test_fast_kernels_take_what_is_fast() -> None:
+    """Else the test before this one would show nothing."""
+    assert "grid_sampler_2d_backward" in exact_operations(IN_ORDER["every augmentation"], exact=False)
+    assert "_adaptive_avg_pool2d_backward" in exact_operations(IN_ORDER["a conditional trunk"], exact=False)
 
 
 WAITS: dict[str, Callable[[Tensor], Any]] = {
