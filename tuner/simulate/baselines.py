@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -32,7 +33,9 @@ class Ray:
     def suggest(self) -> tuple[int, Config] | None:
         number = len(self._trials)
         trial = SimpleNamespace(trial_id=f"{number:08d}")
-        config = self.searcher.suggest(trial.trial_id)
+        with warnings.catch_warnings():  # it takes TPE's own time for that of the function that names the space
+            warnings.filterwarnings("ignore", "Define-by-run function passed")
+            config = self.searcher.suggest(trial.trial_id)
         self._trials[number] = trial
         self.scheduler.on_trial_add(None, trial)
         return number, config["values"]
