@@ -18,13 +18,14 @@ from trainables.tasks import TASKS, Task
 
 REQUIRED: dict[str, dict[str, Any]] = {"style_transfer": {"style": "pictures"}}
 """Options that a task cannot be built without."""
-DRAWING = {"denoising", "inpainting"}
-"""Tasks that degrade equal pictures differently."""
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in TASKS),
     ("super_resolution", {"scale": 4}),
     ("denoising", {"kind": "poisson"}),
     ("denoising", {"kind": "jpeg"}),
+    ("denoising", {"kind": "photographs"}),
+    ("denoising", {"kind": "photographs", "shuffled": True}),
+    ("super_resolution", {"degradation": "photographs"}),
     ("inpainting", {"mask": "boxes"}),
     ("inpainting", {"share": 0.6}),
 ]
@@ -78,6 +79,11 @@ def psnr(a: Tensor, b: Tensor) -> float:
     return -10 * math.log10(float(((a - b) / 2).square().mean()))
 
 
+def draws(task: Task) -> bool:
+    """Whether it degrades equal pictures differently."""
+    return task.options.name in ("denoising", "inpainting") or getattr(task.options, "degradation", "") == "photographs"
+
+
 @every_task
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_shapes_and_ranges_at_every_size(task: Task, height: int, width: int) -> None:
@@ -121,7 +127,7 @@ def test_same_draws_same_condition(task: Task, faces: Tensor) -> None:
 def test_two_samples_are_degraded_differently_or_all_alike(task: Task, faces: Tensor) -> None:
     """Where a task draws random numbers, equal pictures in one batch get conditions of their own."""
     first, second = task.degrade(faces[:1].expand(2, -1, -1, -1), keys(0, 1))
-    assert torch.equal(first, second) is not (task.options.name in DRAWING)
+    assert torch.equal(first, second) is not draws(task)
 
 
 @every_task

@@ -1,4 +1,4 @@
-"""Denoising: Gaussian noise, photon counts (Poisson) or the artefacts of JPEG. G sees the noisy picture and adds a correction.
+"""Denoising: Gaussian noise, photon counts, the artefacts of JPEG, or all that photographs have. G adds a correction to them.
 
 Strengths are drawn for each picture, so that one network takes a range of them (blind denoising, Zhang et al. 2017, DnCNN-B).
 """
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from trainables.layers.keyed_noise import keyed_normal, keyed_uniform
 from trainables.tasks.jpeg import jpeg
+from trainables.tasks.photographs import spoilt
 from trainables.tasks.photons import photon_counts
 from trainables.tasks.ranges import as_file
 from trainables.tasks.task import PairedOptions, PairedTask, ResidualTask
@@ -38,8 +39,10 @@ class DenoisingOptions(PairedOptions):
     """Options of `Denoising`. Each strength is a [low, high] range of its own kind; null is a usual range."""
 
     name: Literal["denoising"] = "denoising"
-    kind: Literal["gaussian", "poisson", "jpeg"] = "gaussian"
-    """What spoilt the pictures."""
+    kind: Literal["gaussian", "poisson", "jpeg", "photographs"] = "gaussian"
+    """What spoilt the pictures; "photographs" is blur, resampling, noise and JPEG, as pictures from the web have them."""
+    shuffled: bool = False
+    """For photographs: whether the four happen in a random order, else in this one."""
     sigma: Annotated[tuple[_Sigma, _Sigma], AfterValidator(_ordered)] | None = None
     """Standard deviation of Gaussian noise where black is 0 and white is 1; null is [0.06, 0.2], levels 15 to 50 of 255."""
     photons: Annotated[tuple[_Photons, _Photons], AfterValidator(_ordered)] | None = None
@@ -49,15 +52,17 @@ class DenoisingOptions(PairedOptions):
 
     @model_validator(mode="after")
     def _of_this_kind(self) -> DenoisingOptions:
+        if self.shuffled and self.kind != "photographs":
+            raise ValueError(f"shuffled is for kind 'photographs', but kind is {self.kind!r}")
         for kind, key in _STRENGTH.items():
             if kind != self.kind and getattr(self, key) is not None:
-                own = _STRENGTH[self.kind]
-                raise ValueError(f"{key} is the strength of kind {kind!r}, but kind is {self.kind!r}, whose strength is {own}")
+                own = f"whose strength is {_STRENGTH[self.kind]}" if self.kind in _STRENGTH else "whose strengths are fixed"
+                raise ValueError(f"{key} is the strength of kind {kind!r}, but kind is {self.kind!r}, {own}")
         return self
 
     @property
     def strength(self) -> tuple[float, float]:
-        """The range of this kind, in its own unit."""
+        """The range of this kind, in its own unit. KeyError for photographs, which have several."""
         key = _STRENGTH[self.kind]
         return getattr(self, key) or _USUAL[key]
 
@@ -68,6 +73,8 @@ class Denoising(ResidualTask, PairedTask):
     Options = DenoisingOptions
 
     def degrade(self, images: Tensor, keys: Tensor) -> Tensor:
+        if self.options.kind == "photographs":
+            return spoilt(images, keys, self.options.shuffled)
         low, high = self.options.strength
         strength = low + (high - low) * keyed_uniform(keys, _STRENGTHS, 1)[:, 0].float()
         return _SPOIL[self.options.kind](images, strength, keys)

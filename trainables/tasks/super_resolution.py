@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import Literal
 
 import torch.nn.functional as F
+from pydantic import model_validator
 from torch import Tensor
 
+from trainables.tasks.photographs import spoilt
 from trainables.tasks.ranges import as_file
 from trainables.tasks.task import PairedOptions, PairedTask, ResidualTask, batch_of
 
@@ -22,6 +24,16 @@ class SuperResolutionOptions(PairedOptions):
     name: Literal["super_resolution"] = "super_resolution"
     scale: Literal[2, 4] = 2
     """How many times as wide and high the output is as the picture that is enlarged."""
+    degradation: Literal["bicubic", "photographs"] = "bicubic"
+    """What the small pictures have been through: shrinking alone, or blur, resampling, noise and JPEG after it."""
+    shuffled: bool = False
+    """For photographs: whether the four happen in a random order, else in this one."""
+
+    @model_validator(mode="after")
+    def _of_photographs(self) -> SuperResolutionOptions:
+        if self.shuffled and self.degradation != "photographs":
+            raise ValueError(f"shuffled is for degradation 'photographs', but degradation is {self.degradation!r}")
+        return self
 
 
 class SuperResolution(ResidualTask, PairedTask):
@@ -36,7 +48,10 @@ class SuperResolution(ResidualTask, PairedTask):
 
     def degrade(self, images: Tensor, keys: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        return self.inputs_from_picture(as_file(self._shrink(images)))[..., :height, :width]
+        small = as_file(self._shrink(images))
+        if self.options.degradation == "photographs":
+            small = spoilt(small, keys, self.options.shuffled)
+        return self.inputs_from_picture(small)[..., :height, :width]
 
     def show(self, condition: Tensor) -> Tensor:
         """The low-resolution pixels as blocks, read back from the enlargement by shrinking it (equal up to a slight blur)."""

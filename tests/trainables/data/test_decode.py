@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.trainables.data.pictures import QUADRANTS, encoded, quadrants, twemoji
-from trainables.data.decode import MAX_PIXELS, decode, opened, our_limits, whole
+from trainables.data.decode import MAX_PIXELS, Parts, decode, opened, our_limits
 
 R = 32
 
@@ -283,7 +283,8 @@ def test_damaged_bytes_never_escape_as_another_error(kind: str) -> None:
 
 def whole_picture(data: bytes, mode: str, background: str = "white") -> np.ndarray:
     with our_limits(), opened(data) as image:
-        return whole(image, mode, background)
+        parts = Parts(image, mode, background)
+    return parts(0, 0, *parts.size)
 
 
 @pytest.mark.parametrize("name", COLOUR)

@@ -14,7 +14,9 @@ from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
+from trainables.layers.keyed_noise import keyed_uniform
 from trainables.randomness import sample_keys
+from trainables.tasks import photographs
 from trainables.tasks.colorization import Colorization, ColorizationOptions
 from trainables.tasks.denoising import Denoising, DenoisingOptions
 from trainables.tasks.jpeg import jpeg
@@ -140,8 +142,10 @@ def test_strengths_are_drawn_from_the_whole_range() -> None:
         ({"sigma": (0, 0.2)}, "greater than 0"),
         ({"kind": "jpeg", "quality": (5, 100)}, "less than or equal to 95"),
         ({"kind": "poisson", "photons": (float("nan"), 5)}, "photons"),
-        ({"kind": "poison"}, "'gaussian', 'poisson' or 'jpeg'"),
+        ({"kind": "poison"}, "'gaussian', 'poisson', 'jpeg' or 'photographs'"),
         ({"held_out": 0}, "greater than 0"),
+        ({"shuffled": True}, "shuffled is for kind 'photographs', but kind is 'gaussian'"),
+        ({"kind": "photographs", "sigma": (0.1, 0.2)}, "kind is 'photographs', whose strengths are fixed"),
     ],
 )
 def test_strengths_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
@@ -177,3 +181,59 @@ def test_style_pictures_must_be_named_and_the_content_is_left_as_it_is() -> None
     picture = noise_picture(16, 16)
     assert torch.equal(task.degrade(picture, keys(1)), picture)
     assert not task.paired
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.3, 0.3), (2.0, 0.5)])
+def test_a_blur_is_a_gaussian_of_its_two_deviations(first: float, second: float) -> None:
+    """Moments of what becomes of a point, along the axes of the ellipse."""
+    point = torch.zeros(1, 3, 41, 41)
+    point[..., 20, 20] = 1
+    low, high = photographs.BLUR
+    u = torch.zeros(1, 9)
+    u[0, 0], u[0, 1], u[0, 2] = (first - low) / (high - low), (second - low) / (high - low), 0.25
+    spread = photographs._blurred(point, u, keys(1))[0, 0].double()
+    assert float(spread.sum()) == pytest.approx(1, abs=1e-5)
+    at = torch.arange(41, dtype=torch.float64) - 20
+    along, across = (at[None] + at[:, None]) / math.sqrt(2), (at[:, None] - at[None]) / math.sqrt(2)
+    if first > 1:
+        assert float((spread * along**2).sum()) == pytest.approx(first**2, rel=0.03)
+        assert float((spread * across**2).sum()) == pytest.approx(second**2, rel=0.1)
+    else:
+        assert float(spread[20, 20]) > 0.9
+
+
+@pytest.mark.parametrize("cubic", [False, True])
+def test_resampling_is_the_library_s(cubic: bool) -> None:
+    """Each picture by its own share, at the sizes that the shares give."""
+    pictures = torch.cat([noise_picture(40, 24)] * 2)
+    low, high = photographs.RESAMPLED
+    shares = torch.tensor([0.5, 0.75])
+    u = torch.zeros(2, 9)
+    u[:, 3], u[:, 4] = (shares - low) / (high - low), 0.0 if cubic else 0.9
+    found = photographs._resampled(pictures, u, keys(2))
+    mode = "bicubic" if cubic else "bilinear"
+    for share, picture, one in zip(shares.tolist(), pictures, found, strict=True):
+        small = torch.nn.functional.interpolate(
+            picture[None], size=(round(40 * share), round(24 * share)), mode=mode, antialias=True
+        )
+        back = torch.nn.functional.interpolate(small, size=(40, 24), mode=mode, antialias=True)
+        torch.testing.assert_close(one, back[0].clamp(-1, 1), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_photographs_are_spoilt_each_by_its_own_key(shuffled: bool) -> None:
+    pictures = torch.cat([noise_picture(32, 48)] * 6)
+    found = photographs.spoilt(pictures, keys(6), shuffled)
+    assert torch.equal(found, as_file(found))
+    assert torch.equal(photographs.spoilt(pictures[2:4], keys(6)[2:4], shuffled), found[2:4])
+    errors = (found - pictures).square().mean(dim=(1, 2, 3))
+    assert len(errors.unique()) == 6
+    assert errors.min() > 1e-3
+
+
+def test_a_random_order_is_another_for_each_picture() -> None:
+    """Of 24, nearly all come up in 200 pictures; and the order makes a difference."""
+    orders = keyed_uniform(keys(200), photographs._ORDER, 4).argsort(dim=1)
+    assert len(orders.unique(dim=0)) >= 22
+    pictures = torch.cat([noise_picture(32, 32)] * 8)
+    assert not torch.equal(photographs.spoilt(pictures, keys(8), True), photographs.spoilt(pictures, keys(8), False))
