@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from search_spaces.problems import Problem as SpaceProblem
 from search_spaces.problems import SpaceError
-from search_spaces.space import Space
+from search_spaces.space import Space, preset_names
 from trainables.config import task_defaults
 from trainables.data import DataOptions
 from trainables.metrics import AnyMetric, parse_any_metric
@@ -177,7 +177,7 @@ class SweepSpec(Options):
         space, found = self.search_space(), dict[str, dict[str, Any]]()
         for start in self.try_first:
             if isinstance(start, str) and start not in space.starts:
-                raise SpaceError([SpaceProblem("", unknown_name("starting point", start, space.starts))])
+                raise SpaceError([SpaceProblem("", _unknown_start(start, space))])
             name, values = (start, space.starts[start]) if isinstance(start, str) else (_digest(start), start)
             space.params_of(values, partial=True)
             found[name] = values
@@ -194,6 +194,13 @@ class SweepSpec(Options):
             own = {"source": {"choice": list(self.source.choice)}}
             data = own | dict(data) | own  # first, so that conditions may name it, and above what `check_spec` refuses
         return Space.parse(data)
+
+
+def _unknown_start(name: str, space: Space) -> str:
+    """The message; of a preset's own that was left out, why."""
+    message = unknown_name("starting point", name, space.starts)
+    shipped = ", ".join(preset for preset in preset_names() if name in Space.preset(preset).starts)
+    return message + (f". {shipped} has it, but --set leaves out what is not in the changed space" if shipped else "")
 
 
 def _digest(values: dict[str, Any]) -> str:

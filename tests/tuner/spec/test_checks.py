@@ -33,3 +33,12 @@ def test_one_worker_may_take_a_part_of_a_gpu_and_several_whole_ones(workers: int
 def test_the_refusal_names_its_line(command: Command) -> None:
     (found,) = command.problems({"resources": {"workers": 2, "gpus_per_worker": 0.5}}, "--dry-run")
     assert ": resources.gpus_per_worker: must be 0, 1 or more with two workers or more" in found
+
+
+def test_a_starting_point_that_an_override_left_out_is_told_with_why(command: Command) -> None:
+    spec = {"space": "stylegan2_transfer", "try_first": ["freezed"], "trial/generator": {"name": "stylegan2"}}
+    spec |= {"trial/adaptive": {}, "trial/regularisers": [{"name": "r1"}]}
+    override = "space.discriminator.frozen_depth=[{when: {discriminator.name: stylegan2}, int: {low: 0, high: 3}}]"
+    (found,) = command.problems(spec, "--dry-run", "--set", override)
+    assert "try_first: unknown starting point 'freezed'" in found
+    assert found.endswith(". stylegan2_transfer has it, but --set leaves out what is not in the changed space")
