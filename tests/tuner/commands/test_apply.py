@@ -285,6 +285,7 @@ def test_a_large_picture_is_made_of_tiles(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # a minute and a half of a processor of its own
 def test_a_hundred_megapixels_within_four_gigabytes(denoiser: Path, tmp_path: Path) -> None:
     """The peak of a fresh process, as the kernel counts it."""
     row = np.random.default_rng(0).integers(0, 256, (1, 10_000, 3), dtype=np.uint8)
