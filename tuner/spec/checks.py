@@ -107,6 +107,7 @@ def _search_problems(spec: SweepSpec) -> Iterator[Problem]:
     known = "source" not in left_out
     trials = [(values, _trial(spec.base, values) if known else _without_networks(merged(spec.base, values))) for values in draws]
     yield from _trials_that_cannot_be(spec, trials)
+    yield from _missed_sources(spec, draws if known else ())
 
 
 def _below_values(space: Space, base: dict[str, Any]) -> Iterator[Problem]:
@@ -138,14 +139,27 @@ def example_configs(spec: SweepSpec) -> list[TrialConfig]:
 def _trial(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """A trial's configuration as data; without its networks where its source, whose they would be, cannot be read.
 
-    That is another's to tell (`tuner.spec.source_fit`), and what other networks lack would be no second fault.
+    What other networks lack would be no second fault.
     """
     data = merged(base, values)
+    return data if _unreadable(data["source"]) is None else _without_networks(data)
+
+
+def _unreadable(source: Any) -> str | None:
+    """What is wrong with a trial's source."""
     try:
-        _ = None if data["source"] is None else architecture_of(data["source"])
-    except ValueError:
-        return _without_networks(data)
-    return data
+        _ = None if source is None else architecture_of(source)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _missed_sources(spec: SweepSpec, draws: Iterable[dict[str, Any]]) -> Iterator[Problem]:
+    """Sources that cannot be read and without which trials make no sense. (All others: `tuner.spec.source_fit`.)"""
+    for values in draws:
+        data = merged(spec.base, values)
+        if (problem := _unreadable(data["source"])) and _built(data)[0] is None:
+            yield Problem("source" if spec.source else "space.source", problem)
 
 
 def _without_networks(data: dict[str, Any]) -> dict[str, Any]:
