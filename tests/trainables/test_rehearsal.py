@@ -14,6 +14,8 @@ from tests.trainables.rehearsal import Copies, operations_of, rehearsed, shipped
 from tests.trainables.small import small_config
 from trainables.augment import POLICIES
 from trainables.config import TrialConfig
+from trainables.networks import build_task
+from trainables.tasks import TASKS
 
 SHIPPED = shipped()
 
@@ -28,6 +30,27 @@ def test_a_step_needs_one_copy_and_waits_for_nothing(config: TrialConfig) -> Non
 def test_pictures_come_by_the_same_copy_or_are_there(held: int) -> None:
     with patch("trainables.batches.free_memory", lambda device: held):
         assert rehearsed(small_config(weights="random")).count == 1
+
+
+DEGRADATIONS: dict[str, dict[str, Any]] = {
+    **{f"denoising {kind}": {"name": "denoising", "kind": kind} for kind in ("gaussian", "poisson", "jpeg", "photographs")},
+    "denoising photographs shuffled": {"name": "denoising", "kind": "photographs", "shuffled": True},
+    "super-resolution 4x": {"name": "super_resolution", "scale": 4},
+    "super-resolution of photographs": {"name": "super_resolution", "degradation": "photographs", "shuffled": True},
+    "inpainting boxes": {"name": "inpainting", "mask": "boxes"},
+    "inpainting free form": {"name": "inpainting", "mask": "free_form"},
+    "colorization": {"name": "colorization"},
+}
+
+
+@pytest.mark.parametrize("options", DEGRADATIONS.values(), ids=DEGRADATIONS)
+def test_pictures_are_degraded_without_the_host(options: dict[str, Any]) -> None:
+    task = build_task(TASKS[options["name"]].Options(**options), 32)
+    images, keys, copies = torch.zeros(4, 3, 32, 32, device="meta"), torch.zeros(4, dtype=torch.int64, device="meta"), Copies()
+    task.degrade(images, keys)  # what is kept on the device gets there
+    with copies.counted():
+        task.degrade(images, keys)
+    assert copies.count == 0, copies.places
 
 
 # What `torch.use_deterministic_algorithms` says of CUDA, but for what torch then computes otherwise: convolutions, indexing,
