@@ -25,8 +25,8 @@ from trainables.layers import fir
 from trainables.networks import build_discriminator, build_generator, build_task
 
 N = 4
-# Statistics: of a group of samples, of a whole picture (GroupNorm).
-MEANT = ("discriminators/stylegan2.py", "generators/decoder.py")
+# The spread of a group of samples.
+MEANT = ("discriminators/stylegan2.py",)
 
 
 class Promotions(TorchDispatchMode):

@@ -85,7 +85,7 @@ class _Step(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         x = _of_size(self.enlarge(x), skip)
-        y = F.leaky_relu(self.conv1(torch.cat([x, skip], dim=1)), 0.2)
+        y = F.leaky_relu(self.conv1(torch.cat([x, skip.to(x.dtype)], dim=1)), 0.2)  # the image is float32 beside half precision
         return F.leaky_relu(x + self.conv2(y), 0.2)
 
 
