@@ -143,7 +143,8 @@ def test_style_mixing_takes_the_styles_of_another_latent_from_a_layer_on() -> No
     assert (first > 0).all()
     beyond = mixed[first < count][:, -1]
     assert (beyond[1:] != beyond[:-1]).any(dim=1).all(), "each its own other latent"
-    assert torch.equal(styles_of(generator, z[7:9], noise="random"), mixed[7:9])
+    # A matrix product rounds by the number of its rows; another mixture would differ by whole units.
+    torch.testing.assert_close(styles_of(generator, z[7:9], noise="random"), mixed[7:9])
 
 
 def test_truncation_draws_styles_to_their_mean() -> None:
