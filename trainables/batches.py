@@ -102,9 +102,7 @@ class Batches:
         self._held = _held_by(device, named, config.speed.pictures_on_device)
         self._draws = _Draws(config, named, self._held.keys(), z_dim, self.share)
         # A CPU would only wait for its own thread.
-        self._parcels = (
-            None if device.type == "cpu" else Ahead(functools.partial(_parcel, self._draws, device), config.total_steps)
-        )
+        self._parcels = None if device.type == "cpu" else _ahead(self._draws, device, config.total_steps)
 
     def at(self, step: int) -> Batch:
         """This worker's share of global batch ``step``.
@@ -169,6 +167,12 @@ class _Draws:
         return drawn
 
 
+def _ahead(draws: _Draws, device: torch.device, steps: int) -> Ahead[Parcel]:
+    # A thread begins on the first GPU, where pinning memory would take some hundred megabytes for every worker of the node.
+    begin = functools.partial(torch.cuda.set_device, device) if device.type == "cuda" and device.index is not None else None
+    return Ahead(functools.partial(_parcel, draws, device), steps, begin)
+
+
 def _parcel(draws: _Draws, device: torch.device, step: int) -> Parcel:
     return packed(draws(step), pin_memory=device.type == "cuda")
 
@@ -192,7 +196,12 @@ def _held_by(device: torch.device, images: Mapping[str, Images], share: float) -
     size = sum(len(x) * x.pixels(torch.zeros(1, dtype=torch.int64)).nbytes for x in kinds.values())
     if size > share * free_memory(device):
         return {}
-    return {
-        name: torch.cat([x.pixels(indices).to(device) for indices in torch.arange(len(x)).split(_UPLOAD)])
-        for name, x in kinds.items()
-    }
+    return {name: _uploaded(x, device) for name, x in kinds.items()}
+
+
+def _uploaded(images: Packed, device: torch.device) -> Tensor:
+    shape = images.pixels(torch.zeros(1, dtype=torch.int64)).shape[1:]
+    held = torch.empty((len(images), *shape), dtype=torch.uint8, device=device)
+    for indices in torch.arange(len(images)).split(_UPLOAD):
+        held[int(indices[0]) : int(indices[-1]) + 1] = images.pixels(indices)
+    return held

@@ -19,7 +19,6 @@ from typing import Any
 from trainables.storage import Storage
 
 FORMAT = 3
-_READABLE = {2, FORMAT}  # in 2 the report lies among the tensors
 _NAME = re.compile(r"checkpoint_(\d+)\.pt")
 _BEST = "best.pt"
 
@@ -160,7 +159,7 @@ class TrialFiles:
 
     def _checked(self, name: str, keys: tuple[str, ...]) -> dict[str, Any]:
         state, file = self.storage.load(name), f"{self.storage.root}/{name}"
-        if state.get("format") not in _READABLE:
+        if state.get("format") != FORMAT:
             raise OtherFormatError(f"checkpoint format must be {FORMAT}, but got {state.get('format')} in {file}")
         for key in keys:
             if not isinstance(state.get(key), dict):

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import set_timeout
 
 _PATIENCE = timedelta(days=365)  # a peer that dies is noticed at once; how long one may wait for the sweep is not gloo's to say
 
@@ -113,8 +114,10 @@ class Collective:
 @functools.lru_cache(maxsize=1)  # of the process's one group of all workers
 def _group_for_objects(world: Any) -> dist.ProcessGroup:
     with _peers():
-        group = dist.new_group(backend="gloo", timeout=_PATIENCE)
-    assert isinstance(group, dist.ProcessGroup)  # of all workers, so this one is in it
+        group = dist.new_group(backend="gloo")
+        assert isinstance(group, dist.ProcessGroup)  # of all workers, so this one is in it
+        dist.barrier(group)  # all are connected, or are told so within gloo's own time limit
+        set_timeout(_PATIENCE, group)
     return group
 
 

@@ -52,11 +52,12 @@ class Ahead(Generic[T]):
     Args:
         make: a function of the step alone. What it raises, the step raises that asks for it.
         steps: how many there are.
+        begin: what the thread does first.
     """
 
-    def __init__(self, make: Callable[[int], T], steps: int) -> None:
+    def __init__(self, make: Callable[[int], T], steps: int, begin: Callable[[], object] | None = None) -> None:
         self._make, self._steps = make, steps
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")  # its thread ends with this object
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches", initializer=begin)  # its thread ends with this object
         self._next: tuple[int, Future[T]] | None = None
 
     def __call__(self, step: int) -> T:

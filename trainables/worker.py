@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import math
 import pickle
 import random
@@ -95,6 +96,8 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
     """
     config, files = TrialConfig.model_validate(assignment.config), TrialFiles(assignment.storage, assignment.number)
     leave_nothing_behind(config)
+    if collective.rank == 0:
+        files.storage.collect(older_than_s=-1)  # what a killed worker left half written: nobody else writes there
     pictures = _pictures(config.task, assignment.data, assignment.cache_dir)
     trainer = GanTrainer(config, pictures.train, style=pictures.style, collective=collective, device=device)
 
@@ -115,9 +118,11 @@ def run_trial(assignment: Assignment, collective: Collective, device: torch.devi
     for step in config.evaluation_steps():
         if step <= trainer.step_index:
             continue
+        trained = trainer.step_index
         losses, problem = train_until(step, trainer, collective)
-        # A D that has won gives G nothing to learn from; a target still does.
-        if "d_accuracy" in losses and problem is None and not config.reconstruction.weight:
+        # A D that has won gives G nothing to learn from; a target still does. While D trains alone, it is to win.
+        judged = "d_accuracy" in losses and trained >= config.joint_step
+        if judged and problem is None and not config.reconstruction.weight:
             intervals = [*intervals, Interval(losses["d_accuracy"], losses["g_loss"])][-2:]
             problem = saturated(intervals, config.guards)
         report: dict[str, Any] = {
@@ -228,7 +233,9 @@ def leave_nothing_behind(config: TrialConfig) -> None:
     apply_kernels(config.speed)
     _forget_other_graphs(config)
     if torch.cuda.is_available():
+        gc.collect()  # networks that are cycles still hold the last trial's memory
         torch.cuda.empty_cache()
+        torch.accelerator.empty_host_cache()
 
 
 _compiled: list[object] = []  # of what shape the graphs are that this process has compiled

@@ -29,6 +29,7 @@ from trainables.config import TrialConfig
 from trainables.gan import GanTrainer
 from trainables.metrics.features import Extractor, quantise
 from trainables.networks import make_pictures
+from trainables.speed import apply_kernels
 from tuner.spec import load_spec
 from tuner.spec.checks import example_configs
 
@@ -180,6 +181,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for name in arguments.specs:
         config = config_of(SPECS[name], arguments.batch)
+        apply_kernels(config.speed)
         trainer = GanTrainer(config, RandomPictures(config.resolution), device=device)
         costs, rate = measured(phases(trainer), arguments.rounds, device)
         print(f"\n{name}: {config.resolution} px, batch {arguments.batch}, threads: {arguments.threads}")

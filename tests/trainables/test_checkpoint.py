@@ -132,14 +132,6 @@ def test_a_disk_that_was_full_is_written_to_once_more(tmp_path: Path, monkeypatc
     assert files.storage.list() == ["best.pt", "checkpoint_00000005.pt", preview_name(5)]
 
 
-def test_a_checkpoint_of_the_format_before_is_read(tmp_path: Path) -> None:
-    files = TrialFiles(Storage(tmp_path))
-    files.storage.save("checkpoint_00000005.pt", {"trainer": state(5), "report": {"step": 5}, "format": 2})
-    found = files.newest()
-    assert found is not None
-    assert found["report"] == {"step": 5}
-
-
 def test_another_format_and_a_damaged_file_are_refused_by_name(tmp_path: Path) -> None:
     files = TrialFiles(Storage(tmp_path))
     files.storage.save("checkpoint_00000001.pt", {"format": 1})

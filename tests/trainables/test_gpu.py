@@ -92,6 +92,8 @@ def test_a_step_has_one_copy_from_the_host(images: Pair, share: float) -> None:
 def test_pictures_on_the_device_are_those_that_travel(images: Pair) -> None:
     config = next(iter(TRIALS.values()))
     there, travelling = (trainer_on("cuda", config, images, kernels="exact", pictures_on_device=share) for share in (0.25, 0.0))
+    assert there.batches._held
+    assert not travelling.batches._held
     for step in range(STEPS):
         assert torch.equal(there.batches.at(step).real, travelling.batches.at(step).real)
     assert differences(losses_of(there), losses_of(travelling)) == []

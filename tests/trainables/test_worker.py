@@ -24,7 +24,7 @@ from trainables.metrics.embedding import NotFiniteError
 from trainables.randomness import indexed_noise
 from trainables.source import save_source
 from trainables.storage import Storage
-from trainables.worker import STOP, Assignment, evaluate, leave_nothing_behind, run_trial, train_until
+from trainables.worker import CONTINUE, STOP, Assignment, evaluate, leave_nothing_behind, run_trial, train_until
 
 
 class Evaluator:
@@ -147,6 +147,24 @@ def test_a_trial_reports_how_much_of_its_generator_its_source_gave(
         assignment = Assignment(number, config, FACES, Storage(tmp_path / str(number)), str(cache), 0.0)
         run_trial(assignment, Collective(), torch.device("cpu"), send)
     assert [report.get("source_share") for report in sent] == [None, 1.0]
+
+
+def test_a_discriminator_that_wins_while_it_trains_alone_ends_no_trial(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three evaluations: of G alone, of D alone, of both, which is the first that the guard of saturation looks at."""
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr("ray.get", lambda verdict: verdict)
+    config = small_config(
+        task="denoising", generator={"name": "unet", "channels": 4, "depth": 1}, discriminator={"name": "patch"},
+        feature_loss={"layers": ["blocks.1"], "form": "paired"}, reconstruction={"name": "l1", "weight": 0},
+        pretrain_kimg=0.008, pretrain_critic_kimg=0.008, kimg=0.024, evaluation={"metric": "psnr[n=4]", "every_kimg": 0.008},
+    )  # fmt: skip
+    assignment = Assignment(0, config.model_dump(mode="json"), FACES, Storage(tmp_path), str(cache), 0.0)
+    run_trial(assignment, Collective(), torch.device("cpu"), lambda report: sent.append(report) or CONTINUE)
+    assert ["g_loss" in report["losses"] for report in sent] == [False, False, True]
+    assert ["d_accuracy" in report["losses"] for report in sent] == [False, True, True]
+    assert [len(report["intervals"]) for report in sent] == [0, 0, 1]
 
 
 def draws() -> tuple[float, float, float]:

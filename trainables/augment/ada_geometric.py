@@ -16,6 +16,7 @@ from torch import Tensor
 from trainables.augment.mirror import extended, mirrored_position
 from trainables.augment.policy import Draws, Policy, Probability
 from trainables.augment.wavelets import SYM6
+from trainables.layers.coordinates import applied, product
 from trainables.layers.exact import grid_sample
 
 _DELAY = sum(k * tap for k, tap in enumerate(SYM6)) / sum(SYM6)  # by how many of its samples the filter moves what is smooth
@@ -36,7 +37,7 @@ def apply(x: Tensor, u: Tensor, p: Probability) -> Tensor:
     apart = draws.given(torch.ones_like(shift_x), 0)
     unscaled = torch.diag_embed(torch.stack([1 / scale, 1 / scale], dim=1))
     unstretched = torch.diag_embed(torch.stack([1 / stretch, stretch], dim=1))
-    inverse = unscaled @ rotation(-first) @ unstretched @ rotation(-second)
+    inverse = product(product(product(unscaled, rotation(-first)), unstretched), rotation(-second))
     return draws.result(transformed(x, inverse, torch.stack([shift_x * apart, shift_y * apart], dim=1)), x)
 
 
@@ -61,7 +62,7 @@ def transformed(x: Tensor, inverse: Tensor, shift: Tensor) -> Tensor:
     ]
     right, down = torch.meshgrid(*places, indexing="xy")
     wanted = torch.stack([right, down], dim=-1)  # the samples that halving takes, in pixels from the centre
-    found = torch.einsum("nij,nhwj->nhwi", inverse, wanted - shift[:, None, None])
+    found = applied(inverse[:, None, None], wanted - shift[:, None, None])
     grid = torch.stack([_normalised(found[..., axis], side) for axis, side in ((0, width), (1, height))], dim=-1)
     return _halved(grid_sample(doubled, grid.to(x.dtype)))
 

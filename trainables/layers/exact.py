@@ -19,11 +19,13 @@ def adaptive_avg_pool2d(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 def averaged_by_matrices(x: Tensor, size: tuple[int, int]) -> Tensor:
     """`adaptive_avg_pool2d`, one dimension after the other, as matrix products."""
+    wide = torch.promote_types(x.dtype, torch.float32)  # a third is not a number of bfloat16
     rows, columns = (
-        F.adaptive_avg_pool2d(torch.eye(before, dtype=x.dtype, device=x.device)[None], (after, before))[0]
+        F.adaptive_avg_pool2d(torch.eye(before, dtype=wide, device=x.device)[None], (after, before))[0]
         for before, after in zip(x.shape[-2:], size, strict=True)
     )
-    return rows @ x @ columns.T
+    with torch.autocast(x.device.type, enabled=False):
+        return (rows @ x.to(wide) @ columns.T).to(x.dtype)
 
 
 def grid_sample(x: Tensor, grid: Tensor) -> Tensor:

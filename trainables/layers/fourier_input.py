@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainables.layers.coordinates import applied, product
 from trainables.layers.equalized import EqualizedLinear
 from trainables.layers.filtered_lrelu import Signal
 
@@ -41,8 +42,8 @@ class FourierInput(nn.Module):
         # Whatever autocast says: a phase of some turns, in half precision, would be wrong by degrees.
         with torch.autocast(w.device.type, enabled=False):
             motion = self._motion(w.to(self.weight.dtype))
-            phases = self.phases + motion[:, :2, 2] @ self.freqs.T
-            freqs = self.freqs @ motion[:, :2, :2]
+            phases = self.phases + applied(self.freqs, motion[:, :2, 2])
+            freqs = product(self.freqs, motion[:, :2, :2])
             waves = self._waves(freqs, phases) * self._amplitudes(freqs)[:, :, None, None]
             return F.conv2d(waves, (self.weight / math.sqrt(len(self.weight)))[:, :, None, None])
 
@@ -54,7 +55,7 @@ class FourierInput(nn.Module):
         zero, one = torch.zeros_like(cos), torch.ones_like(cos)
         turn = _matrices([[cos, -sin, zero], [sin, cos, zero], [zero, zero, one]])
         shift = _matrices([[one, zero, -shift_x], [zero, one, -shift_y], [zero, zero, one]])
-        return turn @ shift @ self.transform
+        return product(product(turn, shift), self.transform)
 
     def _amplitudes(self, freqs: Tensor) -> Tensor:
         """[N, C]: falling from 1 at the cutoff to 0 at what the grid holds, in case a transform shrinks the plane."""

@@ -128,10 +128,15 @@ def hash_weights(network: nn.Module) -> str:
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Float32 convolutions without TF32 or autocast, by deterministic kernels; the caller's settings come back afterwards."""
+    """Float32 without TF32 or autocast, convolutions by deterministic kernels; the caller's settings come back afterwards."""
     with torch.autocast(device.type, enabled=False):
         if device.type != "cuda":
             yield
             return
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
+        products = torch.backends.cuda.matmul
+        before, products.allow_tf32 = products.allow_tf32, False
+        try:
+            with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+                yield
+        finally:
+            products.allow_tf32 = before
