@@ -45,10 +45,10 @@ class NativeDataset:
         """How many indices `batch` takes: N, or 2N with ``mirror``."""
         return self.count * (2 if self.mirror else 1)
 
-    @functools.cached_property
-    def real_images(self) -> Tensor:
-        """uint8 [N, 3, R, R]: what metrics of sets compare with, the fixed crop of each picture."""
-        return self.pixels(torch.arange(self.count))
+    @property
+    def real_images(self) -> FixedCrops:
+        """What metrics of sets compare with: the fixed crop of each picture, never mirrored."""
+        return FixedCrops(self)
 
     def pixels(self, indices: Tensor, keys: Tensor | None = None) -> Tensor:
         """A crop of each of the pictures at ``indices`` (int64 [B], on the CPU), uint8 [B, 3, R, R].
@@ -80,6 +80,19 @@ class NativeDataset:
     @functools.cached_property
     def _starts(self) -> np.ndarray:
         return np.cumsum([0, *(3 * height * width for height, width in self.sizes)], dtype=np.int64)
+
+
+class FixedCrops:
+    """The fixed crops of a data set as uint8 [N, 3, R, R], of which only those that are asked for are made."""
+
+    def __init__(self, dataset: NativeDataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return self._dataset.count
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        return self._dataset.pixels(torch.arange(len(self))[rows])
 
 
 def _fixed_keys(indices: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -27,6 +28,14 @@ from trainables.metrics.statistics import Statistics
 Space = tuple[str, int, str]  # extractor, size, filter: features are comparable within one
 
 
+class Rows(Protocol):
+    """Images that are made as they are asked for: a slice gives uint8 [n, 3, H, W]."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice) -> Tensor: ...
+
+
 class Evaluator:
     """Computes the same metrics for one generator after another against the same real images.
 
@@ -35,8 +44,8 @@ class Evaluator:
 
     Args:
         metrics: names such as ``fid[efficientnet_lite2,64px,n=500]``.
-        real_images: uint8 [N, 3, H, W], array or tensor; may be memory-mapped: it is read in batches, and only if its
-            statistics are not in the cache.
+        real_images: uint8 [N, 3, H, W], array, tensor or `Rows`; may be memory-mapped: it is read in batches, and only if
+            its statistics are not in the cache.
         real_hash: identifies the content of ``real_images``; part of the cache's key.
         load_backbone: backbone name → frozen module, images [N, 3, H, W] in [-1, 1] → dict of feature maps in forward order.
         cache_dir: where statistics of the real images are kept.
@@ -54,7 +63,7 @@ class Evaluator:
     def __init__(
         self,
         metrics: Sequence[str],
-        real_images: np.ndarray | Tensor,
+        real_images: np.ndarray | Tensor | Rows,
         real_hash: str,
         *,
         load_backbone: Callable[[str], nn.Module],
@@ -137,12 +146,12 @@ class Evaluator:
         }
 
     def _real_statistics(
-        self, extractor: Extractor, real_images: np.ndarray | Tensor, real_hash: str, *, mirror: bool = False
+        self, extractor: Extractor, real_images: np.ndarray | Tensor | Rows, real_hash: str, *, mirror: bool = False
     ) -> Statistics | None:
         """Of the real images, or of their mirror images, which are cached as a set of their own; None but on rank 0."""
 
         def images(indices: Tensor) -> Tensor:
-            rows = real_images[indices[0] : indices[-1] + 1]
+            rows = real_images[int(indices[0]) : int(indices[-1]) + 1]
             pixels = torch.as_tensor(rows if isinstance(rows, Tensor) else np.array(rows))
             return pixels.flip(-1) if mirror else pixels
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from trainables.backbones import BACKBONES, load_backbone
 from trainables.collective import Collective
-from trainables.data import DataOptions, check_data, load_dataset
+from trainables.data import DataOptions, ImageDataset, check_data, load_dataset
 from trainables.exported import load_export
 from trainables.metrics import KINDS, Evaluator, MetricName, parse_metric
 from trainables.metrics.features import INCEPTION, quantise
@@ -190,7 +190,8 @@ def _open(path: str, resolution: int, cache_dir: Path, device: torch.device) -> 
             raise ValueError(f"{path} takes pictures, not noise: run `gansweep apply` and compare the folder of its results")
         return _Side(generator=generator)
     dataset = load_dataset(DataOptions(path=path, resolution=resolution), cache_dir)
-    return _Side(dataset.real_images, dataset.content_hash)
+    assert isinstance(dataset, ImageDataset)  # no native crops were asked for
+    return _Side(dataset.images, dataset.content_hash)
 
 
 def _resolution(a: str, b: str) -> int:

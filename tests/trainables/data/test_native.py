@@ -75,7 +75,8 @@ def test_a_place_follows_from_the_key_alone_and_mirrored_ones_are_the_same_turne
     assert torch.equal(dataset.pixels(indices.flip(0), keys.flip(0)), crops.flip(0))
     assert torch.equal(dataset.pixels(indices + len(files), keys), crops.flip(-1))
     assert torch.equal(dataset.batch(indices, keys=keys), crops.float().div(127.5) - 1)
-    assert torch.equal(dataset.real_images, dataset.pixels(torch.arange(len(files))))
+    assert torch.equal(dataset.real_images[1:3], dataset.pixels(torch.arange(1, 3)))
+    assert len(dataset.real_images) == len(files)
     with pytest.raises(IndexError, match="indices from 10 to 10 in a data set of 10"):
         dataset.pixels(torch.tensor([10]))
 
