@@ -43,7 +43,7 @@ def run(
     method: Annotated[list[str] | None, typer.Option(help="Only methods whose name has this in it; repeatable.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate a sweep: when it finds a good trial, beside random search, Ray Tune and Optuna (`run` may be left out)."""
+    """Simulate a sweep: when it finds a good trial, beside random search, Ray Tune and Optuna (the word run may be left out)."""
     from tuner.commands.input_errors import input_errors
     from tuner.commands.terminal import bars, fail, print_json
     from tuner.simulate.baselines import BASELINES

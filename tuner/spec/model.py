@@ -197,10 +197,10 @@ class SweepSpec(Options):
 
 
 def _unknown_start(name: str, space: Space) -> str:
-    """The message; of a preset's own that was left out, why."""
+    """The message; where a preset has it, that an override of its space may have left it out."""
     message = unknown_name("starting point", name, space.starts)
     shipped = ", ".join(preset for preset in preset_names() if name in Space.preset(preset).starts)
-    return message + (f". {shipped} has it, but --set leaves out what is not in the changed space" if shipped else "")
+    return message + (f". {shipped} has it (--set space.… leaves out those that no longer fit)" if shipped else "")
 
 
 def _digest(values: dict[str, Any]) -> str:

@@ -82,7 +82,7 @@ ONE_SPEC = {
     "unknown key in a section": (
         {"data/resolutoin": 64},
         [("resolutoin", "data.resolutoin", "unknown key 'resolutoin'; did you mean 'resolution'? Valid: background, column, "
-          "include, mirror, on_bad_image, path, resolution")],
+          "crop, include, mirror, on_bad_image, path, resolution")],
     ),
     "unknown key in the trial": (
         {"trial/optimizer": {"beta_1": 0.5}},
@@ -197,7 +197,8 @@ ONE_SPEC = {
     ),
     "starting points": (
         {"try_first": ["ada", {"optimizer.generator_lr": 7}]},
-        [("try_first", "try_first", "unknown starting point 'ada'. Valid: ")],
+        [("try_first", "try_first", "unknown starting point 'ada'. Valid: . stylegan2_transfer has it "
+          "(--set space.… leaves out those that no longer fit)")],
     ),
     "the judge is not searched": (
         {"space/evaluation.metric": {"choice": ["fid[efficientnet_lite0,32px,n=8]", "fid[efficientnet_lite1,32px,n=8]"]}},
@@ -338,7 +339,7 @@ def test_missing_sections(command: Command) -> None:
     said = command.run(text="name: x\n")
     assert said.code == 2
     assert [row.split(": ")[1:] for row in said.err.splitlines() if row.startswith(str(command.file))] == [
-        [key, "must be given, but is missing"] for key in ("data", "trial", "space", "budget", "scheduler")
+        [key, "must be given, but is missing"] for key in ("data", "trial", "budget")
     ]
 
 

@@ -41,4 +41,4 @@ def test_a_starting_point_that_an_override_left_out_is_told_with_why(command: Co
     override = "space.discriminator.frozen_depth=[{when: {discriminator.name: stylegan2}, int: {low: 0, high: 3}}]"
     (found,) = command.problems(spec, "--dry-run", "--set", override)
     assert "try_first: unknown starting point 'freezed'" in found
-    assert found.endswith(". stylegan2_transfer has it, but --set leaves out what is not in the changed space")
+    assert found.endswith(". stylegan2_transfer has it (--set space.… leaves out those that no longer fit)")
